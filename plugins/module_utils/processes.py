@@ -1,0 +1,113 @@
+"""Processes as /proc shows them: identity, state and membership of a process group.
+
+A pid alone is not an identity, since the kernel reuses it; a pid with its start time is.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+DEAD_STATES = frozenset("ZXx")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One process. ``start_time`` is in clock ticks since boot (field 22 of /proc/PID/stat); ``state`` is the
+    kernel's letter (R, S, D, T, Z, …); ``rss`` is resident memory in bytes."""
+
+    pid: int
+    pgid: int
+    start_time: int
+    state: str
+    threads: int
+    rss: int
+    cmdline: str
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended. A zombie leader whose other threads live on still holds its ports."""
+        return self.state in DEAD_STATES and self.threads <= 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as a JSON-ready mapping."""
+        return asdict(self)
+
+
+def read_member(pid: int) -> Member | None:
+    """Read one process; None when there is no such process (any more)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            raw = file.read().decode("utf-8", "replace")
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            cmdline = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command name is in parentheses and may itself hold spaces and parentheses: split behind the last one.
+    name, _, rest = raw.partition("(")[2].rpartition(")")
+    fields = rest.split()
+    return Member(
+        pid=pid,
+        pgid=int(fields[2]),
+        start_time=int(fields[19]),
+        state=fields[0],
+        threads=int(fields[17]),
+        rss=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
+        cmdline=cmdline or f"[{name}]",
+    )
+
+
+def group_members(pgid: int, not_before: int = 0) -> list[Member]:
+    """The living processes of a process group, leader first.
+
+    ``not_before`` (clock ticks) leaves out processes older than the group we started, should the kernel have
+    given its number to another group meanwhile.
+    """
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        member = read_member(int(entry))
+        if member and member.pgid == pgid and not member.gone and member.start_time >= not_before:
+            found.append(member)
+    return sorted(found, key=lambda member: (member.pid != pgid, member.pid))
+
+
+def boot_id() -> str:
+    """The kernel's identity of this boot; start times of another boot mean nothing."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def port_owner(port: int) -> Member | None:
+    """The process that listens on a TCP port, if it can be seen with our rights."""
+    inodes = _listening_inodes(port)
+    if not inodes:
+        return None
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            for handle in os.scandir(f"/proc/{entry}/fd"):
+                target = os.readlink(handle.path)
+                if target.startswith("socket:[") and target[8:-1] in inodes:
+                    return read_member(int(entry))
+        except OSError:  # another user's process, or one that just ended
+            continue
+    return None
+
+
+def _listening_inodes(port: int) -> set[str]:
+    wanted, inodes = f"{port:04X}", set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as file:
+                lines = file.readlines()[1:]
+        except FileNotFoundError:  # a kernel without IPv6
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A" and fields[1].rpartition(":")[2] == wanted:  # 0A: LISTEN
+                inodes.add(fields[9])
+    return inodes

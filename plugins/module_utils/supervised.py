@@ -1,0 +1,445 @@
+"""The process backend: units as programs of one supervisord, acted on as whole process groups.
+
+supervisord makes every program the leader of a process group of its own, so the group is the unit: receipts, kill and
+pause cover every member, Flink's Python workers included. The daemon never restarts anything by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import time
+import xmlrpc.client
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.eventlog.drills.plugins.module_utils.probes import NotReady, answers, port_open, probe
+from ansible_collections.eventlog.drills.plugins.module_utils.processes import (
+    Member,
+    boot_id,
+    group_members,
+    port_owner,
+    read_member,
+)
+from ansible_collections.eventlog.drills.plugins.module_utils.units import Unit, UnitError
+
+POLL_SECONDS = 0.1
+SOCKET_PATH_LIMIT = 107  # sun_path of unix(7), less the final zero
+LOG_TAIL_LINES = 15
+SWEEP_SECONDS = 5.0  # how long members that outlive their leader get before SIGKILL
+
+_CONFIG = """\
+[unix_http_server]
+file={socket}
+chmod=0700
+[supervisord]
+logfile={root}/logs/supervisord.log
+logfile_maxbytes=5MB
+pidfile={run}/supervisord.pid
+directory={root}
+childlogdir={root}/logs
+identifier={name}
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[include]
+files={etc}/*.conf
+"""
+
+_PROGRAM = """\
+[program:{name}]
+command={command}
+directory={cwd}
+environment={environment}
+autostart=false
+autorestart=false
+startsecs=0
+stopsignal={stop_signal}
+stopwaitsecs={stop_timeout:.0f}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={log}
+stdout_logfile_maxbytes=50MB
+stdout_logfile_backups=2
+"""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        return _UnixConnection(self._path)
+
+
+class Supervisor:
+    """One supervisord below ``root``, its socket and its records of what it started below ``run``.
+
+    ``python`` and ``pythonpath`` run supervisord itself; every path is absolute.
+    """
+
+    def __init__(self, root: str, run: str, name: str, python: str = "", pythonpath: str = "") -> None:
+        self.root, self.run, self.name = Path(root), Path(run), name
+        self.python, self.pythonpath = python, pythonpath
+        self.etc = self.root / "etc" / "units"
+        self.socket = self.run / "supervisor.sock"
+        self._server = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_UnixTransport(str(self.socket)))
+
+    # -- the daemon ----------------------------------------------------------------------------------------------
+
+    @property
+    def rpc(self) -> Any:
+        """supervisord's XML-RPC name space."""
+        return self._server.supervisor
+
+    def alive(self) -> bool:
+        """Whether our supervisord answers."""
+        try:
+            return bool(self.rpc.getState()["statecode"] == 1)
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            return False
+
+    def ensure_daemon(self) -> bool:
+        """Start supervisord when it does not run; returns whether it was started."""
+        if self.alive():
+            return False
+        if len(os.fsencode(str(self.socket))) > SOCKET_PATH_LIMIT:
+            raise UnitError(
+                f"the path of supervisord's socket is longer than {SOCKET_PATH_LIMIT} bytes: {self.socket}. "
+                "Set pipeline_run_dir to a shorter directory."
+            )
+        config = self.root / "etc" / "supervisord.conf"
+        for directory in (self.etc, self.root / "logs", self.run):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        config.write_text(
+            _CONFIG.format(socket=self.socket, root=self.root, run=self.run, name=self.name, etc=self.etc),
+            encoding="utf-8",
+        )
+        self.socket.unlink(missing_ok=True)
+        result = subprocess.run(
+            [self.python, "-m", "supervisor.supervisord", "-c", str(config)],
+            env={**os.environ, "PYTHONPATH": self.pythonpath, "PYTHONNOUSERSITE": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode or not _wait(self.alive, 10):
+            raise UnitError(f"supervisord did not start: {(result.stderr or result.stdout).strip()[-500:]}")
+        return True
+
+    def shutdown(self) -> bool:
+        """Stop supervisord (its units must be stopped already); returns whether it ran."""
+        if not self.alive():
+            return False
+        self.rpc.shutdown()
+        if not _wait(lambda: not self.alive(), 10):
+            raise UnitError(f"supervisord did not stop within 10 s; see {self.root}/logs/supervisord.log")
+        return True
+
+    # -- what is known of a unit ---------------------------------------------------------------------------------
+
+    def log_path(self, name: str) -> Path:
+        """The file that holds a unit's standard output and error."""
+        return self.root / "logs" / f"{name}.log"
+
+    def _record_path(self, name: str) -> Path:
+        return self.run / f"{name}.json"
+
+    def _record(self, name: str) -> dict[str, Any]:
+        try:
+            record: dict[str, Any] = json.loads(self._record_path(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return record if record.get("boot") == boot_id() else {}
+
+    def members(self, name: str) -> list[Member]:
+        """The living processes of a unit, whether supervisord still knows them or not."""
+        record = self._record(name)
+        return group_members(record["pid"], record["start_time"]) if record else []
+
+    def installed(self) -> list[str]:
+        """Names of the units that are installed."""
+        return sorted(path.stem for path in self.etc.glob("*.conf"))
+
+    def owns(self, pid: int) -> bool:
+        """Whether a process belongs to one of our units."""
+        return any(member.pid == pid for name in self.installed() for member in self.members(name))
+
+    def running(self, unit: Unit) -> bool:
+        """Whether the unit's leader lives."""
+        record = self._record(unit.name)
+        return any(member.pid == record.get("pid") for member in self.members(unit.name))
+
+    def observe(self, unit: Unit, probe_timeout: float = 1.0) -> dict[str, Any]:
+        """Members, ports and answer of a unit at this moment."""
+        return {
+            "members": [member.as_dict() for member in self.members(unit.name)],
+            "ports": {str(port): port_open(unit.host, port) for port in unit.ports},
+            "answers": answers(unit.probe, probe_timeout) if unit.probe else None,
+        }
+
+    # -- verbs ---------------------------------------------------------------------------------------------------
+
+    def outdated(self, unit: Unit) -> bool:
+        """Whether the unit's description differs from the installed one."""
+        path = self.etc / f"{unit.name}.conf"
+        return not path.exists() or path.read_text(encoding="utf-8") != self._program(unit)
+
+    def install(self, unit: Unit) -> bool:
+        """Write the unit's description; a running process is left alone until the next start. Returns changed."""
+        if not self.outdated(unit):
+            return False
+        self.etc.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.etc / f"{unit.name}.conf"
+        path.write_text(self._program(unit), encoding="utf-8")
+        path.chmod(0o600)
+        return True
+
+    def start(self, unit: Unit) -> bool:
+        """Start the unit unless it runs as described; returns whether a process was started. Does not wait."""
+        record = self._record(unit.name)
+        digest = unit.digest()
+        if self.running(unit) and record.get("digest") == digest:
+            return False
+        self.stop(unit)
+        self._refuse_foreign_ports(unit)
+        self._load(unit)
+        log = self.log_path(unit.name)
+        offset = log.stat().st_size if log.exists() else 0
+        self.rpc.startProcess(unit.name, False)
+        leader = self._leader(unit, offset)
+        self._record_path(unit.name).write_text(
+            json.dumps(
+                {
+                    "pid": leader.pid,
+                    "start_time": leader.start_time,
+                    "boot": boot_id(),
+                    "digest": digest,
+                    "log_offset": offset,
+                }
+            ),
+            encoding="utf-8",
+        )
+        return True
+
+    def stop(self, unit: Unit) -> bool:
+        """Stop the whole unit: its stop signal to the leader, SIGKILL to what is left; returns whether it ran."""
+        members = self.members(unit.name)
+        if not members:
+            return False
+        leader = self._record(unit.name)["pid"]
+        if any(member.pid == leader for member in members):
+            _signal(os.kill, leader, getattr(signal, f"SIG{unit.stop_signal}"))
+            _signal(os.kill, leader, signal.SIGCONT)  # a paused process would never see the stop signal
+            _wait(lambda: not self.running(unit), unit.stop_timeout)
+        if not _wait(lambda: not self.members(unit.name), SWEEP_SECONDS if not self.running(unit) else 0):
+            self.kill(unit)
+        return True
+
+    def kill(self, unit: Unit) -> bool:
+        """SIGKILL every member of the unit and wait until they are gone; returns whether it ran."""
+        return self._signal_group(unit, signal.SIGKILL, lambda: not self.members(unit.name))
+
+    def pause(self, unit: Unit) -> bool:
+        """SIGSTOP every member of the unit and wait until all are in state T; returns whether anything was done."""
+        if all(member.state == "T" for member in self.members(unit.name)):
+            return False
+        return self._signal_group(
+            unit, signal.SIGSTOP, lambda: all(member.state == "T" for member in self.members(unit.name))
+        )
+
+    def unpause(self, unit: Unit) -> bool:
+        """SIGCONT every member of the unit; returns whether anything was paused."""
+        if all(member.state != "T" for member in self.members(unit.name)):
+            return False
+        return self._signal_group(
+            unit, signal.SIGCONT, lambda: all(member.state != "T" for member in self.members(unit.name))
+        )
+
+    def remove(self, name: str) -> bool:
+        """Forget a stopped unit; returns whether it was known."""
+        path = self.etc / f"{name}.conf"
+        if not path.exists():
+            return False
+        path.unlink()
+        self._record_path(name).unlink(missing_ok=True)
+        if self.alive():
+            self.rpc.reloadConfig()
+            with contextlib.suppress(xmlrpc.client.Fault):
+                self.rpc.removeProcessGroup(name)
+        return True
+
+    def await_ready(self, units: Iterable[Unit], since: float) -> dict[str, dict[str, float]]:
+        """Wait until every unit serves; returns, per unit, seconds from ``since`` (time.monotonic) to each milestone.
+
+        Milestones: ``process`` (its leader lives), ``port`` (all its ports are open), ``ready`` (its probe succeeds).
+        Raises UnitError as soon as a process ends, or when a unit's ``ready_timeout`` is over.
+        """
+        milestones: dict[str, dict[str, float]] = {}
+        waiting = {unit.name: unit for unit in units}
+        while waiting:
+            for unit in list(waiting.values()):
+                reached = milestones.setdefault(unit.name, {})
+                reason = self._progress(unit, reached, since)
+                if reason is None:
+                    del waiting[unit.name]
+                elif time.monotonic() - since > unit.ready_timeout:
+                    raise UnitError(
+                        f"{unit.name} is not ready after {unit.ready_timeout:.0f} s ({reason}).\n{self.tail(unit)}"
+                    )
+            if waiting:
+                time.sleep(POLL_SECONDS)
+        return milestones
+
+    def tail(self, unit: Unit) -> str:
+        """The unit's last log lines since its last start, with the file's path."""
+        log = self.log_path(unit.name)
+        try:
+            with log.open("rb") as file:
+                file.seek(max(self._record(unit.name).get("log_offset", 0), log.stat().st_size - 65536))
+                lines = file.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            lines = []
+        return "\n".join([f"Last lines of {log}:", *(f"  {line}" for line in lines[-LOG_TAIL_LINES:])])
+
+    # -- internals -----------------------------------------------------------------------------------------------
+
+    def _progress(self, unit: Unit, reached: dict[str, float], since: float) -> str | None:
+        """Note the milestones that a starting unit has passed; returns what it still lacks, None when ready."""
+        if not self.running(unit):
+            raise UnitError(f"{unit.name} ended while it was starting.\n{self.tail(unit)}")
+        reached.setdefault("process", time.monotonic() - since)
+        closed = [port for port in unit.ports if not port_open(unit.host, port)]
+        if closed:
+            return f"port {closed[0]} is closed"
+        reached.setdefault("port", time.monotonic() - since)
+        if unit.probe:
+            try:
+                probe(unit.probe)
+            except NotReady as error:
+                return str(error)
+        reached["ready"] = time.monotonic() - since
+        return None
+
+    def _leader(self, unit: Unit, log_offset: int) -> Member:
+        info = self.rpc.getProcessInfo(unit.name)
+        leader = read_member(info["pid"]) if info["pid"] else None
+        if leader is None:
+            with contextlib.suppress(OSError):
+                text = self.log_path(unit.name).read_bytes()[log_offset:].decode("utf-8", "replace")
+                raise UnitError(
+                    f"{unit.name} ended at once ({info['description'] or info['spawnerr']}): {text.strip()[-1500:]}"
+                )
+            raise UnitError(f"{unit.name} did not start: {info['spawnerr'] or info['description']}")
+        return leader
+
+    def _load(self, unit: Unit) -> None:
+        """Make supervisord run the installed description, which may be new or changed."""
+        self.install(unit)
+        self.rpc.reloadConfig()
+        with contextlib.suppress(xmlrpc.client.Fault):  # not known yet, or its old process is only now being reaped
+            self.rpc.stopProcess(unit.name)
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self.rpc.removeProcessGroup(unit.name)
+        self.rpc.addProcessGroup(unit.name)
+
+    def _refuse_foreign_ports(self, unit: Unit) -> None:
+        for port in unit.ports:
+            if port_open(unit.host, port):
+                owner = port_owner(port)
+                who = f"pid {owner.pid} ({owner.cmdline[:60]})" if owner else "a process of another user"
+                raise UnitError(
+                    f"port {port} is in use by {who}, which this pipeline did not start. "
+                    f"Stop it, or choose other ports: -e pipeline_port_offset=10000"
+                )
+
+    def _signal_group(self, unit: Unit, number: signal.Signals, done: Callable[[], bool]) -> bool:
+        if not self.members(unit.name):
+            return False
+        # Members may fork while they are being signalled: repeat until the kernel shows the wanted state.
+        deadline = time.monotonic() + 10
+        while True:
+            for member in self.members(unit.name):
+                _signal(os.kill, member.pid, number)
+            if _wait(done, 1):
+                return True
+            if time.monotonic() > deadline:
+                raise UnitError(f"{unit.name}: {number.name} had no effect within 10 s")
+
+    def _program(self, unit: Unit) -> str:
+        environment = ",".join(f'{key}="{_escape(value)}"' for key, value in sorted(unit.env.items()))
+        return _PROGRAM.format(
+            name=unit.name,
+            command=_escape(shlex.join(unit.argv), quotes=False),
+            cwd=_escape(unit.cwd, quotes=False),
+            environment=environment,
+            stop_signal=unit.stop_signal,
+            stop_timeout=unit.stop_timeout,
+            log=_escape(str(self.log_path(unit.name)), quotes=False),
+        )
+
+
+def receipt(
+    unit: Unit, verb: str, before: dict[str, Any], after: dict[str, Any], started: float, milestones: dict[str, float]
+) -> dict[str, Any]:
+    """What a verb did to a unit, from two observations of it. Times are epoch seconds."""
+    identities = {(member["pid"], member["start_time"]) for member in after["members"]}
+    return {
+        "unit": unit.name,
+        "verb": verb,
+        "before": before["members"],
+        "after": after["members"],
+        "ports": {port: {"before": before["ports"][port], "after": after["ports"][port]} for port in after["ports"]},
+        "answers": {"before": before["answers"], "after": after["answers"]},
+        "gone": all((member["pid"], member["start_time"]) not in identities for member in before["members"]),
+        "time": started,
+        "seconds": round(time.time() - started, 3),
+        "milestones": {name: round(seconds, 3) for name, seconds in milestones.items()},
+    }
+
+
+def in_parallel(units: Sequence[Unit], action: Callable[[Unit], bool]) -> list[bool]:
+    """Apply a verb to several units at once, so that stopping two costs the longer, not the sum."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max(1, len(units))) as pool:
+        return list(pool.map(action, units))
+
+
+def _wait(condition: Callable[[], bool], timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _signal(send: Callable[[int, int], None], target: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        send(target, number)
+
+
+def _escape(value: str, quotes: bool = True) -> str:
+    """supervisord expands %(name)s in its values, and environment values stand in double quotes."""
+    value = str(value).replace("%", "%%")
+    return value.replace("\\", "\\\\").replace('"', '\\"') if quotes else value
