@@ -162,13 +162,13 @@ def append_samples(run: Run, samples: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _append_lines(path: Path, objects: Iterable[Mapping[str, Any]], *, sync: bool) -> None:
-    data = "".join(json.dumps(item, separators=(",", ":"), ensure_ascii=False) + "\n" for item in objects)
+    data = "".join(json.dumps(item, separators=(",", ":")) + "\n" for item in objects)
     if not data:
         return
     try:
         with open(path, "a+b", opener=_private) as stream:
             _mend_torn_line(stream)
-            stream.write(data.encode("utf-8", "surrogatepass"))
+            stream.write(data.encode("ascii"))
             stream.flush()
             if sync:
                 os.fsync(stream.fileno())
@@ -231,7 +231,7 @@ def parse_lines(data: bytes, *, where: str) -> Iterator[Record]:
     complete = data[: data.rfind(b"\n") + 1]
     for number, line in enumerate(complete.split(b"\n")[:-1], start=1):
         try:
-            record = json.loads(line.decode("utf-8", "surrogatepass"))
+            record = json.loads(line)
         except ValueError as error:
             raise JournalError(f"{where} line {number} is not JSON; the journal was changed after it was written") from error
         if not isinstance(record, dict):

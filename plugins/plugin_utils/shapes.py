@@ -1,0 +1,410 @@
+"""Judge the shape of a count over time from the sampler's snapshots.
+
+A *reading* is one attempt to read one count. It either succeeded, and then its value is as old as the snapshot says, or
+it did not, and then it says nothing about the count: a count that cannot be read is neither static nor growing.
+
+Every judgement has three outcomes: it was seen (``True``), the opposite was seen (``False``), or there were too few
+readings to tell (``None``). Nothing here knows Ansible, files or clocks; times are the sampler's.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Snapshot = Mapping[str, Any]
+
+COUNTS = ("producer", "kafka", "cassandra", "lag")
+SHAPES = ("static", "grows", "drains", "unreachable", "reachable")
+#: What ``flink`` may be expected to be: a state of the job and its tasks, not a count.
+FLINK_STATES = ("running", "unreachable", "retrying")
+
+MIN_READINGS = 3
+#: A rate is "the offered rate" within this fraction of it.
+RATE_TOLERANCE = 0.05
+#: Seconds by which a count may lag behind its source when it is read: librdkafka's linger, the sampler's own deadline.
+RATE_SLACK_SECONDS = 0.5
+#: Events by which a slow count may be off, so that 8 s at 1 event/s can be judged at all.
+RATE_SLACK_EVENTS = 2.0
+#: A growing count may pause this long between two readings before that is called a stall.
+STALL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One attempt to read one count."""
+
+    taken: float  #: when the snapshot was taken, seconds since the epoch on the sampler's clock
+    at: float  #: when the value was true: ``taken`` less the value's age
+    count: int | None
+    reachable: bool
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation against what was seen."""
+
+    subject: str  #: producer, kafka, cassandra, lag or flink
+    expected: str
+    seen: str
+    ok: bool | None  #: None: could not be judged
+    detail: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The check as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How a count moved between its first and its last successful reading."""
+
+    first: int
+    last: int
+    seconds: float
+    longest_stall: float  #: longest time without growth, seconds
+    fell: bool  #: it was lower at least once than before
+
+    @property
+    def difference(self) -> int:
+        """Last less first."""
+        return self.last - self.first
+
+    @property
+    def rate(self) -> float:
+        """Events per second; 0 when there was no time."""
+        return self.difference / self.seconds if self.seconds > 0 else 0.0
+
+
+def readings(samples: Iterable[Snapshot], subject: str, *, since: float = -math.inf, until: float = math.inf) -> list[Reading]:
+    """The readings of one count whose value was true, or whose reading failed, within ``[since, until]``.
+
+    A value that was read before ``since`` and is only repeated afterwards does not count: it describes the time before.
+    """
+    found = []
+    for sample in samples:
+        hop = sample.get(subject) or {}
+        taken = float(sample["time"])
+        count = hop.get("count")
+        reachable = bool(hop.get("reachable")) and count is not None
+        at = taken - float(hop.get("age") or 0.0) if reachable else taken
+        if since <= at and taken <= until:
+            found.append(Reading(taken, at, int(count) if count is not None else None, reachable))
+    return found
+
+
+def good(found: Iterable[Reading]) -> list[Reading]:
+    """The readings that succeeded."""
+    return [reading for reading in found if reading.reachable]
+
+
+def growth(found: Iterable[Reading]) -> Growth | None:
+    """The movement of a count over its successful readings; None when there are fewer than two."""
+    values = [(reading.at, reading.count) for reading in good(found) if reading.count is not None]
+    if len(values) < 2:
+        return None
+    stall = 0.0
+    fell = False
+    (highest_at, highest), *rest = values
+    for at, count in rest:
+        fell = fell or count < highest
+        if count > highest:
+            stall = max(stall, at - highest_at)
+            highest_at, highest = at, count
+    stall = max(stall, values[-1][0] - highest_at)
+    return Growth(values[0][1], values[-1][1], values[-1][0] - values[0][0], stall, fell)
+
+
+def offered_rate(samples: Iterable[Snapshot], *, since: float = -math.inf, until: float = math.inf) -> float | None:
+    """Events per second that the producer was asked for: the median of what it said, or None when it never answered."""
+    rates = [
+        float(sample["producer"]["rate"])
+        for sample in samples
+        if since <= float(sample["time"]) <= until
+        and sample.get("producer", {}).get("reachable")
+        and sample["producer"].get("rate") is not None
+    ]
+    return statistics.median(rates) if rates else None
+
+
+def judge(subject: str, expected: str | Sequence[str], found: Sequence[Reading], *, rate: float | None = None) -> Check:
+    """Judge one count against a shape, or against any of several.
+
+    :param expected: ``static``, ``grows``, ``drains``, ``unreachable`` or ``reachable``. Of several, each reading may
+        belong to any: ``[unreachable, static]`` holds when every reading that succeeded shows one and the same value.
+    :param rate: events per second that ``grows`` must show, within :data:`RATE_TOLERANCE`; None accepts any growth.
+    :raises ValueError: a shape that does not exist.
+    """
+    shapes = [expected] if isinstance(expected, str) else list(expected)
+    unknown = [shape for shape in shapes if shape not in SHAPES]
+    if unknown or not shapes:
+        raise ValueError(f"{subject}: no such shape: {', '.join(unknown) or '(none)'}; choose from {', '.join(SHAPES)}")
+    text = " or ".join(shapes)
+    if len(found) < MIN_READINGS:
+        return Check(subject, text, "too few readings", None, f"{len(found)} of at least {MIN_READINGS}")
+    if "unreachable" in shapes and len(shapes) > 1:
+        return _judge_tolerant(subject, text, [shape for shape in shapes if shape != "unreachable"], found, rate)
+    checks = [_judge_one(subject, shape, found, rate) for shape in shapes]
+    best = next((check for check in checks if check.ok), None) or next((c for c in checks if c.ok is False), checks[0])
+    return Check(subject, text, best.seen, best.ok, best.detail)
+
+
+def _judge_tolerant(subject: str, text: str, shapes: list[str], found: Sequence[Reading], rate: float | None) -> Check:
+    """Unreachable readings are allowed; what could be read must fit one of the other shapes."""
+    readable = good(found)
+    if not readable:
+        return Check(subject, text, "unreachable", True, f"none of {len(found)} readings succeeded")
+    if len(readable) < MIN_READINGS and "static" in shapes:
+        # One or two values among failures prove no growth, but they can refute "static".
+        same = len({reading.count for reading in readable}) == 1
+        detail = f"{len(readable)} of {len(found)} readings succeeded"
+        return Check(subject, text, "unreachable or static" if same else "changes", same, detail)
+    checks = [_judge_one(subject, shape, readable, rate) for shape in shapes]
+    best = next((check for check in checks if check.ok), checks[0])
+    return Check(subject, text, best.seen, best.ok, f"{best.detail}; {len(readable)} of {len(found)} readings succeeded")
+
+
+def _judge_one(subject: str, shape: str, found: Sequence[Reading], rate: float | None) -> Check:
+    readable = good(found)
+    if shape == "unreachable":
+        seen = "unreachable" if not readable else "reachable"
+        return Check(subject, shape, seen, not readable, f"{len(readable)} of {len(found)} readings succeeded")
+    if shape == "reachable":
+        ok = len(readable) == len(found)
+        return Check(subject, shape, shape if ok else "unreachable", ok, f"{len(readable)} of {len(found)} readings succeeded")
+    moved = growth(readable)
+    if moved is None or len(readable) < MIN_READINGS:
+        # The others failed: the count was not observable, which is not a shape.
+        seen = "unreachable" if not readable else "too few readings"
+        return Check(subject, shape, seen, None, f"{len(readable)} of {len(found)} readings succeeded")
+    return _judge_movement(subject, shape, moved, rate)
+
+
+def _judge_movement(subject: str, shape: str, moved: Growth, rate: float | None) -> Check:
+    seen = describe(moved)
+    figures = f"{moved.difference:+d} in {moved.seconds:.0f} s"
+    if shape == "static":
+        return Check(subject, shape, seen, seen == "static", figures)
+    if shape == "drains":
+        return Check(subject, shape, seen, moved.last < moved.first, figures)
+    if seen != "grows":
+        return Check(subject, shape, seen, False, figures)
+    if moved.longest_stall > allowed_stall(rate):
+        return Check(subject, shape, "stalls", False, f"{figures}, but not at all for {moved.longest_stall:.0f} s")
+    if rate is None:
+        return Check(subject, shape, seen, True, f"{figures}, {moved.rate:.1f}/s")
+    ok = abs(moved.rate - rate) <= allowed_deviation(rate, moved.seconds)
+    return Check(subject, shape, seen if ok else "grows at another rate", ok, f"{moved.rate:.1f}/s of {rate:.1f}/s offered")
+
+
+def describe(moved: Growth) -> str:
+    """The shape that a movement has: static, grows, drains or varies."""
+    if moved.fell:
+        return "varies" if moved.last >= moved.first else "drains"
+    return "static" if moved.difference == 0 else "grows"
+
+
+def allowed_stall(rate: float | None) -> float:
+    """Seconds that a count may stand still and still be growing: longer for a rate below one event a second."""
+    return max(STALL_SECONDS, 3.0 / rate) if rate else STALL_SECONDS
+
+
+def allowed_deviation(rate: float, seconds: float) -> float:
+    """Events per second by which a measured rate may differ from the offered one over this many seconds."""
+    if seconds <= 0:
+        return math.inf
+    return RATE_TOLERANCE * rate + (RATE_SLACK_EVENTS + RATE_SLACK_SECONDS * rate) / seconds
+
+
+def settle(found: Sequence[Reading], *, within: float) -> tuple[list[Reading], float]:
+    """Drop the readings before a count came to rest, for at most ``within`` seconds after the first of them.
+
+    Records that were on their way when a server went keep arriving downstream for a moment.
+
+    :returns: the remaining readings, and the seconds the count still moved (0 when it was at rest from the start).
+    """
+    readable = good(found)
+    if not readable:
+        return list(found), 0.0
+    start = found[0].taken
+    final = readable[-1].count
+    moving = [reading for reading in readable if reading.count != final]
+    if not moving or moving[-1].at - start > within:
+        return list(found), 0.0
+    cut = moving[-1].taken
+    return [reading for reading in found if reading.taken > cut], cut - start
+
+
+def judge_flink(expected: str, samples: Iterable[Snapshot], *, since: float, until: float) -> Check:
+    """Judge the job by its tasks, not by its state: RUNNING with every task SCHEDULED happens.
+
+    :param expected: ``running`` (all tasks, at every reading), ``unreachable`` (REST does not answer), or ``retrying``
+        (running, and the sink's retries grew).
+    :raises ValueError: an expectation that does not exist.
+    """
+    if expected not in FLINK_STATES:
+        raise ValueError(f"flink: no such state: {expected}; choose from {', '.join(FLINK_STATES)}")
+    found = [sample.get("flink") or {} for sample in samples if since <= float(sample["time"]) <= until]
+    if len(found) < MIN_READINGS:
+        return Check("flink", expected, "too few readings", None, f"{len(found)} of at least {MIN_READINGS}")
+    answered = [hop for hop in found if hop.get("reachable")]
+    if expected == "unreachable":
+        seen = "reachable" if answered else "unreachable"
+        return Check("flink", expected, seen, not answered, f"{len(answered)} of {len(found)} readings succeeded")
+    running = [hop for hop in answered if tasks_run(hop)]
+    detail = f"all tasks running in {len(running)} of {len(found)} readings"
+    if len(running) < len(found):
+        return Check("flink", expected, "not always running", False if len(answered) == len(found) else None, detail)
+    if expected == "running":
+        return Check("flink", expected, "running", True, detail)
+    retried = [int(hop["retried"]) for hop in running if hop.get("retried") is not None]
+    more = retried[-1] - retried[0] if retried else 0
+    return Check("flink", expected, "retrying" if more > 0 else "running", more > 0, f"{detail}; {more} retries")
+
+
+def tasks_run(flink: Mapping[str, Any]) -> bool:
+    """True when the job answers, is RUNNING, and every one of its tasks runs."""
+    total = flink.get("tasks_total") or 0
+    return bool(flink.get("reachable")) and flink.get("state") == "RUNNING" and total > 0 and flink.get("tasks_running") == total
+
+
+@dataclass(frozen=True)
+class Steady:
+    """The healthy pipeline that a drill starts from and must come back to."""
+
+    rate: float  #: offered events per second
+    lag: int  #: highest lag seen
+    streaming: bool = True
+
+    @property
+    def lag_limit(self) -> int:
+        """Lag at which the pipeline counts as caught up: what was seen, and one second's events or ten on top."""
+        return self.lag + max(10, math.ceil(self.rate))
+
+
+def healthy(sample: Snapshot) -> bool:
+    """Every count could be read and every task of the job runs."""
+    return all((sample.get(subject) or {}).get("reachable") for subject in COUNTS) and tasks_run(sample.get("flink") or {})
+
+
+def why_not_healthy(sample: Snapshot) -> str:
+    """One line naming what is not healthy, empty when all is."""
+    for subject in ("producer", "kafka", "cassandra", "lag"):
+        hop = sample.get(subject) or {}
+        if not hop.get("reachable"):
+            return f"{subject} cannot be read: {hop.get('error') or 'no answer'}"
+    flink = sample.get("flink") or {}
+    if not flink.get("reachable"):
+        return f"flink does not answer: {flink.get('error') or 'no answer'}"
+    if not tasks_run(flink):
+        return f"flink job is {flink.get('state')} with {flink.get('tasks_running')} of {flink.get('tasks_total')} tasks running"
+    return ""
+
+
+def steady_state(samples: Sequence[Snapshot], *, wanted: int = MIN_READINGS) -> Steady | str:
+    """The steady state shown by the last ``wanted`` samples, or one line saying why it is none yet."""
+    recent = list(samples)[-wanted:]
+    if len(recent) < wanted:
+        return f"{len(recent)} of {wanted} samples so far"
+    for sample in recent:
+        reason = why_not_healthy(sample)
+        if reason:
+            return reason
+    producer = recent[-1]["producer"]
+    if not producer.get("streaming"):
+        return f"the producer is not streaming: {producer.get('reason') or 'paused'}"
+    rate = float(producer.get("rate") or 0.0)
+    for subject in ("producer", "kafka", "cassandra"):
+        moved = growth(readings(recent, subject))
+        if moved is None or moved.difference <= 0:
+            return f"{subject} does not grow"
+    lags = [int(sample["lag"]["count"]) for sample in recent]
+    # A backlog that is still being worked off is no steady state: it must be within seconds of the offered rate.
+    limit = max(100, math.ceil(10 * rate))
+    if lags[-1] > limit:
+        return f"lag is {lags[-1]}, more than ten seconds of the offered rate ({limit}): the pipeline is still catching up"
+    return Steady(rate=rate, lag=max(lags))
+
+
+def converged(samples: Sequence[Snapshot], steady: Steady, *, since: float, wanted: int = MIN_READINGS) -> float | None:
+    """When the pipeline was back at its steady state: the time of the first of ``wanted`` consecutive good samples.
+
+    Good is: everything readable, every task running, lag within the steady limit, nothing piling up in the spool; and,
+    if the producer streams, rows arriving from one sample to the next, so that a lag which has not grown yet is not
+    mistaken for one that has drained.
+    """
+    streak: list[Snapshot] = []
+    for sample in samples:
+        if float(sample["time"]) < since:
+            continue
+        if not _caught_up(sample, steady):
+            streak = []
+            continue
+        streak.append(sample)
+        if len(streak) >= wanted and (not steady.streaming or _rows_arrive(streak, steady)):
+            return float(streak[0]["time"])
+    return None
+
+
+def _caught_up(sample: Snapshot, steady: Steady) -> bool:
+    if not healthy(sample):
+        return False
+    buffered = int(sample["producer"].get("buffered") or 0)
+    return int(sample["lag"]["count"]) <= steady.lag_limit and buffered <= steady.lag_limit
+
+
+def _rows_arrive(streak: Sequence[Snapshot], steady: Steady) -> bool:
+    moved = growth(readings(streak, "cassandra"))
+    # Less than half of the offered rate over the streak is not the pipeline that was steady before.
+    return moved is not None and moved.difference > 0 and moved.rate >= 0.5 * steady.rate
+
+
+def at_rest(samples: Sequence[Snapshot], *, since: float, wanted: int = MIN_READINGS) -> float | None:
+    """When everything came to rest: the time of the first of ``wanted`` consecutive samples with equal counts,
+    nothing buffered and no lag; None when that has not happened."""
+    streak: list[Snapshot] = []
+    for sample in samples:
+        if float(sample["time"]) < since:
+            continue
+        quiet = healthy(sample) and not sample["lag"]["count"] and not sample["producer"].get("buffered")
+        if quiet and streak and any(sample[hop]["count"] != streak[-1][hop]["count"] for hop in COUNTS):
+            streak = []
+        streak = [*streak, sample] if quiet else []
+        if len(streak) >= wanted:
+            return float(streak[0]["time"])
+    return None
+
+
+def judge_phase(
+    expect: Mapping[str, str | Sequence[str]],
+    samples: Sequence[Snapshot],
+    *,
+    since: float,
+    until: float,
+    rate: float | None,
+    settle_seconds: float = 0.0,
+) -> list[Check]:
+    """Judge every expectation of a phase.
+
+    :param expect: shape or shapes per subject; ``flink`` takes a state instead.
+    :param rate: events per second that growing counts must show; None accepts any growth.
+    :param settle_seconds: a count that is to be static may still move for this long at the beginning.
+    """
+    checks = []
+    for subject, shape in expect.items():
+        if subject == "flink":
+            checks.append(judge_flink(str(shape), samples, since=since, until=until))
+            continue
+        found = readings(samples, subject, since=since, until=until)
+        moved_for = 0.0
+        if "static" in ([shape] if isinstance(shape, str) else shape):
+            found, moved_for = settle(found, within=settle_seconds)
+        check = judge(subject, shape, found, rate=rate)
+        if moved_for > 0:
+            detail = f"{check.detail}; at rest after {moved_for:.1f} s"
+            check = Check(check.subject, check.expected, check.seen, check.ok, detail)
+        checks.append(check)
+    return checks
