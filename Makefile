@@ -1,0 +1,42 @@
+# The two commands are `make drill` and `make test`; `make help` lists the rest.
+# Variables: DRILL=flink  INVENTORY=inventory/local  ARGS="-e drill_hold=8"  PYTHON=python3.11
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+DRILL ?= flink
+INVENTORY ?= inventory/local
+ARGS ?=
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eventlog-drills
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) --version 2>/dev/null),$(name))))
+VENV := .venv
+PLAYBOOK = $(VENV)/bin/ansible-playbook -i $(INVENTORY) $(ARGS)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help environment up drill drills status down purge
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+environment:
+	@$(if $(PYTHON),,echo "eventlog-drills: no Python found. Install Python 3.11 or 3.12 with venv (Debian, Ubuntu: apt-get install python3.11 python3.11-venv)."; exit 1)
+	@$(PYTHON) tools/environment.py $(VENV) requirements/controller.txt $(CACHE)
+
+up: environment ## Provision the pipeline, wait until it is healthy, stream
+	@$(PLAYBOOK) playbooks/site.yml
+
+drill: up ## Provision, then run one drill (DRILL=flink) and print its verdict
+	@$(PLAYBOOK) playbooks/drill_$(DRILL).yml
+
+drills: up ## Provision, then run every drill
+	@$(PLAYBOOK) playbooks/drills.yml
+
+status: environment ## Show services, counts and the last verdict
+	@$(PLAYBOOK) playbooks/status.yml
+
+down: environment ## Stop everything, keep the data
+	@$(PLAYBOOK) playbooks/teardown.yml
+
+purge: environment ## Stop everything and remove its data
+	@$(PLAYBOOK) playbooks/teardown.yml -e teardown_purge=true
