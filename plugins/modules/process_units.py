@@ -130,6 +130,24 @@ def would_change(supervisor: Supervisor, units: list[Unit], state: str) -> bool:
     return any(supervisor.members(unit.name) for unit in units)
 
 
+def start(
+    supervisor: Supervisor, units: list[Unit], wait: bool, since: float, milestones: dict[str, dict[str, float]]
+) -> bool:
+    """Start the units, and wait for them; what was started here and does not come up is stopped again."""
+    changed = supervisor.ensure_daemon()
+    started: list[Unit] = []
+    try:
+        for unit in units:
+            if supervisor.start(unit):
+                started.append(unit)
+        if wait:
+            milestones.update(supervisor.await_ready(units, since))
+    except UnitError:
+        in_parallel(started, supervisor.stop)
+        raise
+    return changed or bool(started)
+
+
 def apply(supervisor: Supervisor, units: list[Unit], state: str, wait: bool) -> dict[str, Any]:
     """Bring the units to ``state``; returns the module's result."""
     before = {unit.name: supervisor.observe(unit) for unit in units}
@@ -139,12 +157,11 @@ def apply(supervisor: Supervisor, units: list[Unit], state: str, wait: bool) -> 
     if state == "installed":
         changed = any([supervisor.install(unit) for unit in units])
     elif state == "started":
-        changed = supervisor.ensure_daemon()
-        changed = any([supervisor.start(unit) for unit in units]) or changed
+        changed = start(supervisor, units, wait, since, milestones) or changed
     elif state in VERBS:
         changed = any(in_parallel(units, lambda unit: VERBS[state](supervisor, unit)))
-    if state == "ready" or (state == "started" and wait) or state == "unpaused":
-        milestones = supervisor.await_ready(units, since)
+    if state in ("ready", "unpaused"):
+        milestones.update(supervisor.await_ready(units, since))
     after = {unit.name: supervisor.observe(unit) for unit in units}
     return {
         "changed": changed,
