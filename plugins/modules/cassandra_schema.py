@@ -87,6 +87,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     if IMPORT_ERROR:
+        if module.check_mode:  # before the first installation there is no client library, and no table either
+            module.exit_json(changed=True, tables=[])
         module.fail_json(msg=missing_required_lib("cassandra-driver"), exception=IMPORT_ERROR)
     args = module.params
     where = f"Cassandra at {', '.join(args['contact_points'])}:{args['port']}"
@@ -107,6 +109,8 @@ def main() -> None:
                     session.execute(statement)
         after = columns(session, args["keyspace"])
     except (NoHostAvailable, DriverException) as error:
+        if module.check_mode:  # a server that the real run would have started first
+            module.exit_json(changed=True, tables=[])
         module.fail_json(msg=f"{where}: {error}")
     finally:
         cluster.shutdown()
