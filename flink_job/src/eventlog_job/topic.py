@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 #: Seconds one question to Kafka may take.
@@ -34,6 +34,16 @@ class Topics:
             return str(asked[topic].result(timeout=_REQUEST_SECONDS + 1.0).topic_id)
         except (KafkaException, TimeoutError) as error:
             raise TopicError(f"Kafka at {self._servers}, topic {topic}: {_text(error)}") from error
+
+    def delete_group(self, group: str) -> None:
+        """Deletes a consumer group with its committed offsets; one that does not exist is fine. Raises TopicError."""
+        try:
+            self._admin.delete_consumer_groups([group], request_timeout=_REQUEST_SECONDS)[group].result(_REQUEST_SECONDS + 1.0)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                raise TopicError(f"Kafka at {self._servers}, group {group}: {_text(error)}") from error
+        except TimeoutError as error:
+            raise TopicError(f"Kafka at {self._servers}, group {group}: no answer") from error
 
 
 def _text(error: Exception) -> str:
