@@ -4,7 +4,10 @@ Runs on a bare Python with nothing but its standard library. Says in one line wh
 Usage: environment.py VENV REQUIREMENTS CACHE
 """
 
+from __future__ import annotations
+
 import hashlib
+import importlib.util
 import os
 import platform
 import re
@@ -15,57 +18,56 @@ import time
 from pathlib import Path
 
 
-def missing(problem, remedy):
+def missing(problem: str, remedy: str) -> None:
     """End with one line that says what is wrong and what to do."""
     sys.exit(f"eventlog-drills: {problem}. {remedy}")
 
 
-def check_machine():
+def check_machine() -> None:
     """Refuse a machine on which the pipeline's own packages do not exist."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if version not in ("3.11", "3.12"):
         missing(
             f"Python 3.11 or 3.12 is needed and this is {version} (Flink's packages exist for no other)",
-            "Install one (Debian, Ubuntu: apt-get install python3.11 python3.11-venv) or name it: make PYTHON=/path/to/python3.11",
+            "Install one (Debian, Ubuntu: apt-get install python3.11 python3.11-venv) "
+            "or name it: make PYTHON=/path/to/python3.11",
         )
     if sys.platform != "linux" or platform.machine() != "x86_64":
         missing(
             f"Linux on x86_64 is needed and this is {sys.platform} on {platform.machine()}",
             "The Java runtime and PyFlink are published for no other platform that the pipeline supports",
         )
-    try:
-        import ensurepip  # noqa: F401
-        import venv  # noqa: F401
-    except ImportError:
+    # Debian's python3 without its venv package has the module venv and lacks ensurepip.
+    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         missing(f"this Python {version} lacks venv", f"apt-get install python{version}-venv")
     if not shutil.which("git"):
         missing("git is not installed", "apt-get install git")
 
 
-def uv_requirement(lock):
+def uv_requirement(lock: str) -> str:
     """The locked uv with its hashes, as pip's --require-hashes wants it."""
-    match = re.search(r"^uv==.*?(?=^\S|\Z)", lock, re.MULTILINE | re.DOTALL)
-    return match.group(0)
+    return "".join(re.findall(r"^uv==.*?(?=^\S|\Z)", lock, re.MULTILINE | re.DOTALL))
 
 
-def run(command, env):
+def run(command: list[str], env: dict[str, str]) -> None:
     """Run a command quietly; on failure show what it printed."""
-    result = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    result = subprocess.run(command, check=False, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode:
         sys.exit(f"eventlog-drills: {command[0]} failed:\n{result.stdout[-3000:]}")
 
 
-def main(venv, requirements, cache):
+def main(folder: str, requirements: str, cache_folder: str) -> None:
     """Create or refresh the environment; nothing happens when the lock file has not changed."""
     check_machine()
-    venv, cache = Path(venv).resolve(), Path(cache)
+    venv, cache = Path(folder).resolve(), Path(cache_folder)
     lock = Path(requirements).read_text(encoding="utf-8")
     stamp = venv / f".{Path(requirements).stem}"
     digest = hashlib.sha256((lock + sys.version).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
         return
     started = time.monotonic()
-    print(f" environment     Python {platform.python_version()}, installing {Path(requirements).stem} tools …", flush=True)
+    tools = f"{Path(requirements).stem} tools"
+    print(f" environment     Python {platform.python_version()}, installing {tools} …", flush=True)
     env = {**os.environ, "UV_CACHE_DIR": str(cache / "uv"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     env.pop("PYTHONPATH", None)
     if "PIP_INDEX_URL" in env:

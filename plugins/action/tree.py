@@ -8,7 +8,6 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
 from ansible_collections.eventlog.drills.plugins.plugin_utils.trees import TreeError, TreeSpec, ensure_tree
 
 display = Display()

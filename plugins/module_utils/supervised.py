@@ -17,6 +17,7 @@ import subprocess
 import time
 import xmlrpc.client
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -419,8 +420,6 @@ def receipt(
 
 def in_parallel(units: Sequence[Unit], action: Callable[[Unit], bool]) -> list[bool]:
     """Apply a verb to several units at once, so that stopping two costs the longer, not the sum."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(max(1, len(units))) as pool:
         return list(pool.map(action, units))
 

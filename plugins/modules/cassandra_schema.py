@@ -17,7 +17,10 @@ options:
   contact_points: {description: Addresses of nodes., type: list, elements: str, required: true}
   port: {description: Port of the native protocol., type: int, default: 9042}
   keyspace: {description: Keyspace that the file creates., type: str, required: true}
-  src: {description: CQL file on the target; statements end in a semicolon at the end of a line., type: path, required: true}
+  src:
+    description: CQL file on the target; statements end in a semicolon at the end of a line.
+    type: path
+    required: true
   timeout: {description: Seconds for each statement., type: float, default: 30}
 attributes:
   check_mode: {support: full, description: Says whether the keyspace is there.}
@@ -60,7 +63,7 @@ def statements(text: str) -> list[str]:
 
 def columns(session: Any, keyspace: str) -> set[tuple[str, ...]]:
     """Every (table, column, type) of a keyspace, and its replication."""
-    found = {
+    found: set[tuple[str, ...]] = {
         (row.table_name, row.column_name, row.type)
         for row in session.execute(
             "SELECT table_name, column_name, type FROM system_schema.columns WHERE keyspace_name = %s", [keyspace]

@@ -67,7 +67,9 @@ def main() -> None:
     )
     files = {Path(path): str(text) for path, text in module.params["files"].items()}
     directories = [Path(path) for path in module.params["directories"]]
-    directories += [directory for directory in dict.fromkeys(path.parent for path in files) if directory not in directories]
+    directories += [
+        directory for directory in dict.fromkeys(path.parent for path in files) if directory not in directories
+    ]
     try:
         missing = [directory for directory in directories if not directory.is_dir()]
         before = {path: read(path) for path in files}

@@ -12,8 +12,8 @@ version_added: "0.1.0"
 description:
   - Starts a unit once in the foreground, waits until it serves, stops it, and keeps what the JVM writes at its exit, an
     archive of the loaded classes. With it the server starts in about half the time.
-  - The unit's argv must hold C(-XX:SharedArchiveFile=ARCHIVE); the rehearsal replaces that flag. Nothing is done when the
-    archive is there. An archive is tied to the JVM and to the class path, so name it after both.
+  - The unit's argv must hold C(-XX:SharedArchiveFile=ARCHIVE); the rehearsal replaces that flag. Nothing is done when
+    the archive is there. An archive is tied to the JVM and to the class path, so name it after both.
   - A JVM that finds its archive unusable starts without it; a failed rehearsal is therefore a warning, not a failure.
 options:
   archive: {description: The file to make., type: path, required: true}

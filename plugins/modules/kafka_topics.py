@@ -44,7 +44,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 created: {description: Topics that were created., returned: success, type: list, elements: str}
-altered: {description: "Topics whose settings or partition count were altered.", returned: success, type: list, elements: str}
+altered:
+  description: Topics whose settings or partition count were altered.
+  returned: success
+  type: list
+  elements: str
 """
 
 import traceback
@@ -100,9 +104,7 @@ def ensure(admin: Any, topics: list[dict[str, Any]], timeout: float, check: bool
             _results(admin.incremental_alter_configs([resource], request_timeout=timeout))
         if grows and not check:
             _results(
-                admin.create_partitions(
-                    [NewPartitions(topic["name"], topic["partitions"])], request_timeout=timeout
-                )
+                admin.create_partitions([NewPartitions(topic["name"], topic["partitions"])], request_timeout=timeout)
             )
     if missing and not check:
         new = [

@@ -74,7 +74,8 @@ def available_memory() -> int:
 
 def port_problems(ports: dict[str, Any], host: str, supervisor: Supervisor) -> list[str]:
     """A line for every port that another program holds, or that is no port or used twice."""
-    problems, seen = [], {}
+    problems: list[str] = []
+    seen: dict[int, str] = {}
     for variable, value in ports.items():
         if not str(value).isdigit() or not 0 < int(value) < 65536:
             problems.append(f"{variable} is {value!r}, which is no TCP port. Set a number from 1 to 65535.")

@@ -12,8 +12,8 @@ version_added: "0.1.0"
 description:
   - Installs, starts, stops, kills, pauses, inspects and removes units. A unit is a server process with everything that
     it forks, that is its whole process group.
-  - Needs no root. Everything lies below O(root) and O(run); nothing else is touched, and only processes that this module
-    started are ever signalled.
+  - Needs no root. Everything lies below O(root) and O(run); nothing else is touched, and only processes that this
+    module started are ever signalled.
   - Every verb returns receipts, which prove by process identity, ports and answers what it did.
 options:
   root:
@@ -46,7 +46,9 @@ options:
       env: {description: Environment variables., type: dict, default: {}}
       host: {description: Address that the ports are probed on., type: str, default: 127.0.0.1}
       ports: {description: TCP ports that it listens on., type: list, elements: int, default: []}
-      probe: {description: "Request that tells whether it serves, with V(type) one of tcp, kafka, cql, http, flink_job, socket.", type: dict}
+      probe:
+        description: Request that tells whether it serves; V(type) is one of tcp, kafka, cql, http, flink_job, socket.
+        type: dict
       config_files: {description: Files whose change makes a start a restart., type: list, elements: path, default: []}
       stop_signal: {description: Signal that stops it gracefully., type: str, default: TERM}
       stop_timeout: {description: Seconds that a graceful stop may take., type: float, default: 30}
@@ -90,7 +92,10 @@ receipts:
   contains:
     unit: {description: Name of the unit., type: str, returned: always}
     verb: {description: The requested state., type: str, returned: always}
-    before: {description: "Members before, each with pid, start_time, state, rss and cmdline.", type: list, returned: always}
+    before:
+      description: Members before, each with pid, start_time, state, rss and cmdline.
+      type: list
+      returned: always
     after: {description: Members after., type: list, returned: always}
     ports: {description: Whether each port was open before and is after., type: dict, returned: always}
     answers: {description: Whether the probe was answered before and is after., type: dict, returned: always}
@@ -155,7 +160,7 @@ def apply(supervisor: Supervisor, units: list[Unit], state: str, wait: bool) -> 
     milestones: dict[str, dict[str, float]] = {}
     changed = False
     if state == "installed":
-        changed = any([supervisor.install(unit) for unit in units])
+        changed = any([supervisor.install(unit) for unit in units])  # noqa: C419 (every unit, not the first)
     elif state == "started":
         changed = start(supervisor, units, wait, since, milestones) or changed
     elif state in VERBS:
@@ -177,7 +182,7 @@ def remove(supervisor: Supervisor, units: list[Unit]) -> dict[str, Any]:
     everything = not units
     targets = units or [Unit(name=name, argv=[], cwd="/") for name in supervisor.installed()]
     changed = any(in_parallel(targets, supervisor.stop))
-    changed = any([supervisor.remove(unit.name) for unit in targets]) or changed
+    changed = any([supervisor.remove(unit.name) for unit in targets]) or changed  # noqa: C419 (every unit)
     if everything:
         changed = supervisor.shutdown() or changed
     return {"changed": changed, "receipts": []}

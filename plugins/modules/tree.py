@@ -23,7 +23,10 @@ options:
   requirements: {description: Requirements file with hashes., type: path}
   jars: {description: jgo lock file., type: path}
   jars_into: {description: Folder of the tree that the jars go to., type: str, default: lib}
-  links: {description: Patterns of files within the tree and the folder that each belongs in as well., type: dict, default: {}}
+  links:
+    description: Patterns of files within the tree and the folder that each belongs in as well.
+    type: dict
+    default: {}
   packages: {description: Folders of Python packages to copy., type: list, elements: path}
 attributes:
   check_mode: {support: full, description: Says whether the tree would be built.}

