@@ -19,8 +19,8 @@ EVENT_BYTES_MIN = 384
 # librdkafka refuses messages above message.max.bytes, 1,000,000 unless it is raised.
 EVENT_BYTES_MAX = 1_000_000
 RATE_MIN, RATE_MAX = 0.001, 100_000.0
-# Below this the spool file has no room for more than a few transactions.
-SPOOL_LIMIT_MIN = 1 << 20
+# Room for the largest event, the write-ahead log and the reserve that gets a full disk going again (eventlog.spool).
+SPOOL_LIMIT_MIN = 16 << 20
 
 
 class ConfigError(ValueError):
