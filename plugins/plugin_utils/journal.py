@@ -9,8 +9,8 @@ A run is a folder ``<UTC time>-<drill>/`` below the runs folder, readable by its
 ``verdict.json``, ``report.*``, ``junit.xml``
     rendered from the two above, at any time, any number of times.
 
-A crash can tear at most the last line of either file. Readers drop a torn last line and refuse any other bad line, since
-that would mean that somebody edited the evidence.
+A crash can tear at most the last line of either file. Readers drop a torn last line and refuse any other bad line,
+since that would mean that somebody edited the evidence.
 """
 
 from __future__ import annotations
@@ -233,7 +233,9 @@ def parse_lines(data: bytes, *, where: str) -> Iterator[Record]:
         try:
             record = json.loads(line)
         except ValueError as error:
-            raise JournalError(f"{where} line {number} is not JSON; the journal was changed after it was written") from error
+            raise JournalError(
+                f"{where} line {number} is not JSON; the journal was changed after it was written"
+            ) from error
         if not isinstance(record, dict):
             raise JournalError(f"{where} line {number} is not a record")
         yield record

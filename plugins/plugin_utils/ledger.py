@@ -1,7 +1,8 @@
 """Balance the books of a drill: follow every (source, seq) of the window from hop to hop.
 
-The books reader says which sequence numbers it found at each hop, as inclusive ranges. This module subtracts one hop from
-the one before it, so that whatever is missing is named with the hop that lost it, and puts the law of counts beside it.
+The books reader says which sequence numbers it found at each hop, as inclusive ranges. This module subtracts one hop
+from the one before it, so that whatever is missing is named with the hop that lost it, and puts the law of counts
+beside it.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def size(ranges: Iterable[Sequence[int]]) -> int:
 def show(ranges: Iterable[Sequence[int]]) -> str:
     """Ranges as a person writes them: ``88 017-88 019, 88 030`` and how many more there are."""
     whole = normalise(ranges)
-    texts = [number(first) if first == last else f"{number(first)}-{number(last)}" for first, last in whole[:SHOWN_RANGES]]
+    texts = [
+        number(first) if first == last else f"{number(first)}-{number(last)}" for first, last in whole[:SHOWN_RANGES]
+    ]
     rest = whole[SHOWN_RANGES:]
     if rest:
         texts.append(f"and {number(size(rest))} more in {len(rest)} ranges")
@@ -131,11 +134,16 @@ class Ledger:
 
     def summary(self) -> str:
         """The one line of the terminal."""
-        return (
-            f"window {number(self.window)} events: acked {number(self.total('acked'))} · in Kafka {number(self.total('kafka'))}"
-            f" · rows {number(self.total('cassandra'))} · rejected {number(self.total('rejected'))}"
-            f" · lost {number(self.lost)} · repeated {number(self.repeated)} · rewritten {number(self.rewritten)}"
-        )
+        figures = {
+            "acked": self.total("acked"),
+            "in Kafka": self.total("kafka"),
+            "rows": self.total("cassandra"),
+            "rejected": self.total("rejected"),
+            "lost": self.lost,
+            "repeated": self.repeated,
+            "rewritten": self.rewritten,
+        }
+        return f"window {number(self.window)} events: " + " · ".join(f"{k} {number(v)}" for k, v in figures.items())
 
     def as_dict(self) -> dict[str, Any]:
         """The ledger as JSON values."""
@@ -152,15 +160,16 @@ class Ledger:
 def balance(books: Mapping[str, Any]) -> Ledger:
     """Balance what the books reader found.
 
-    :param books: its result: ``sources`` maps each source to ``window`` and the ranges per hop, ``rewritten`` counts the
-        rows that the sink wrote again.
+    :param books: its result: ``sources`` maps each source to ``window`` and the ranges per hop, ``rewritten``
+        counts the rows that the sink wrote again.
     """
     entries = [_entry(source, found) for source, found in sorted(books.get("sources", {}).items())]
     losses, excesses, unclosed = [], [], list(books.get("unclosed", []))
     for entry in entries:
         losses += [_loss(entry, hop, ranges, books) for hop, ranges in entry.missing.items()]
         excesses += [
-            f"{entry.source} seq {show(ranges)}: in {hop}, but never generated" for hop, ranges in entry.unexpected.items()
+            f"{entry.source} seq {show(ranges)}: in {hop}, but never generated"
+            for hop, ranges in entry.unexpected.items()
         ]
     if not entries:
         unclosed.append("the books hold no source: the producer did not say which events belong to the window")
@@ -170,10 +179,14 @@ def balance(books: Mapping[str, Any]) -> Ledger:
 def _entry(source: str, found: Mapping[str, Any]) -> Entry:
     window = (int(found["window"][0]), int(found["window"][1]))
     within = [window]
-    hops = {hop: intersect(found.get(hop, []), within) for hop in ("generated", "acked", "kafka", "cassandra", "rejected")}
+    hops = {
+        hop: intersect(found.get(hop, []), within) for hop in ("generated", "acked", "kafka", "cassandra", "rejected")
+    }
     missing = {"producer": subtract(within, hops["generated"])}
     for before, after, *_ in HOPS:
-        arrived = unite(hops[after], hops["rejected"]) if after != "acked" else unite(hops["acked"], found.get("refused", []))
+        arrived = (
+            unite(hops[after], hops["rejected"]) if after != "acked" else unite(hops["acked"], found.get("refused", []))
+        )
         missing[after] = subtract(hops[before], arrived)
     # A record that Kafka holds was acknowledged in effect: the report of it died with the producer.
     missing["acked"] = subtract(missing["acked"], hops["kafka"])
@@ -195,7 +208,7 @@ def _entry(source: str, found: Mapping[str, Any]) -> Entry:
 
 def _loss(entry: Entry, hop: str, ranges: Ranges, books: Mapping[str, Any]) -> str:
     if hop == "producer":
-        return f"{entry.source} seq {show(ranges)}: {number(size(ranges))} of the window never generated: lost in the producer"
+        return f"{entry.source} seq {show(ranges)}: {number(size(ranges))} never generated: lost in the producer"
     what, where = next((what, where) for _, after, what, where in HOPS if after == hop)
     places = _places(books.get("positions", {}).get(entry.source, []), ranges)
     at = f" {places}" if places else ""

@@ -5,6 +5,7 @@ The first three come from the receipts of the undo, the last two from the sample
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -124,10 +125,10 @@ def _in_order(at: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def catch_up_rate(samples: Iterable[Snapshot], since: float) -> float | None:
-    """Highest rate in events per second at which rows were added between two readings after ``since``; None: no growth."""
+    """Highest rate, in events per second, at which rows were added after ``since``; None when none were."""
     values = [(reading.at, reading.count) for reading in good(readings(samples, "cassandra", since=since))]
     best = 0.0
-    for (at, count), (later, more) in zip(values, values[1:], strict=False):
+    for (at, count), (later, more) in itertools.pairwise(values):
         if later > at and count is not None and more is not None:
             best = max(best, (more - count) / (later - at))
     return best or None

@@ -79,7 +79,9 @@ class Growth:
         return self.difference / self.seconds if self.seconds > 0 else 0.0
 
 
-def readings(samples: Iterable[Snapshot], subject: str, *, since: float = -math.inf, until: float = math.inf) -> list[Reading]:
+def readings(
+    samples: Iterable[Snapshot], subject: str, *, since: float = -math.inf, until: float = math.inf
+) -> list[Reading]:
     """The readings of one count whose value was true, or whose reading failed, within ``[since, until]``.
 
     A value that was read before ``since`` and is only repeated afterwards does not count: it describes the time before.
@@ -164,7 +166,9 @@ def _judge_tolerant(subject: str, text: str, shapes: list[str], found: Sequence[
         return Check(subject, text, "unreachable or static" if same else "changes", same, detail)
     checks = [_judge_one(subject, shape, readable, rate) for shape in shapes]
     best = next((check for check in checks if check.ok), checks[0])
-    return Check(subject, text, best.seen, best.ok, f"{best.detail}; {len(readable)} of {len(found)} readings succeeded")
+    return Check(
+        subject, text, best.seen, best.ok, f"{best.detail}; {len(readable)} of {len(found)} readings succeeded"
+    )
 
 
 def _judge_one(subject: str, shape: str, found: Sequence[Reading], rate: float | None) -> Check:
@@ -174,7 +178,9 @@ def _judge_one(subject: str, shape: str, found: Sequence[Reading], rate: float |
         return Check(subject, shape, seen, not readable, f"{len(readable)} of {len(found)} readings succeeded")
     if shape == "reachable":
         ok = len(readable) == len(found)
-        return Check(subject, shape, shape if ok else "unreachable", ok, f"{len(readable)} of {len(found)} readings succeeded")
+        return Check(
+            subject, shape, shape if ok else "unreachable", ok, f"{len(readable)} of {len(found)} readings succeeded"
+        )
     moved = growth(readable)
     if moved is None or len(readable) < MIN_READINGS:
         # The others failed: the count was not observable, which is not a shape.
@@ -197,7 +203,9 @@ def _judge_movement(subject: str, shape: str, moved: Growth, rate: float | None)
     if rate is None:
         return Check(subject, shape, seen, True, f"{figures}, {moved.rate:.1f}/s")
     ok = abs(moved.rate - rate) <= allowed_deviation(rate, moved.seconds)
-    return Check(subject, shape, seen if ok else "grows at another rate", ok, f"{moved.rate:.1f}/s of {rate:.1f}/s offered")
+    return Check(
+        subject, shape, seen if ok else "grows at another rate", ok, f"{moved.rate:.1f}/s of {rate:.1f}/s offered"
+    )
 
 
 def describe(moved: Growth) -> str:
@@ -268,7 +276,12 @@ def judge_flink(expected: str, samples: Iterable[Snapshot], *, since: float, unt
 def tasks_run(flink: Mapping[str, Any]) -> bool:
     """True when the job answers, is RUNNING, and every one of its tasks runs."""
     total = flink.get("tasks_total") or 0
-    return bool(flink.get("reachable")) and flink.get("state") == "RUNNING" and total > 0 and flink.get("tasks_running") == total
+    return (
+        bool(flink.get("reachable"))
+        and flink.get("state") == "RUNNING"
+        and total > 0
+        and flink.get("tasks_running") == total
+    )
 
 
 @dataclass(frozen=True)
@@ -287,7 +300,9 @@ class Steady:
 
 def healthy(sample: Snapshot) -> bool:
     """Every count could be read and every task of the job runs."""
-    return all((sample.get(subject) or {}).get("reachable") for subject in COUNTS) and tasks_run(sample.get("flink") or {})
+    return all((sample.get(subject) or {}).get("reachable") for subject in COUNTS) and tasks_run(
+        sample.get("flink") or {}
+    )
 
 
 def why_not_healthy(sample: Snapshot) -> str:
@@ -300,7 +315,8 @@ def why_not_healthy(sample: Snapshot) -> str:
     if not flink.get("reachable"):
         return f"flink does not answer: {flink.get('error') or 'no answer'}"
     if not tasks_run(flink):
-        return f"flink job is {flink.get('state')} with {flink.get('tasks_running')} of {flink.get('tasks_total')} tasks running"
+        tasks = f"{flink.get('tasks_running')} of {flink.get('tasks_total')}"
+        return f"flink job is {flink.get('state')} with {tasks} tasks running"
     return ""
 
 
@@ -325,7 +341,9 @@ def steady_state(samples: Sequence[Snapshot], *, wanted: int = MIN_READINGS) -> 
     # A backlog that is still being worked off is no steady state: it must be within seconds of the offered rate.
     limit = max(100, math.ceil(10 * rate))
     if lags[-1] > limit:
-        return f"lag is {lags[-1]}, more than ten seconds of the offered rate ({limit}): the pipeline is still catching up"
+        return (
+            f"lag is {lags[-1]}, more than ten seconds of the offered rate ({limit}): the pipeline is still catching up"
+        )
     return Steady(rate=rate, lag=max(lags))
 
 

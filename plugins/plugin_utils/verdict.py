@@ -87,7 +87,7 @@ def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
     ):
         texts = [text for kind, text in findings if kind == outcome]
         if texts:
-            final = Outcome.FAIL if outcome is _LOSS else outcome
+            final = outcome if isinstance(outcome, Outcome) else Outcome.FAIL
             others = [text for kind, text in findings if text != texts[0]]
             return Verdict(final, texts[0], others)
     return Verdict(Outcome.PASS, _pass_reason(records))
@@ -124,7 +124,9 @@ def _from_preflight(record: Mapping[str, Any]) -> list[_Finding]:
 
 
 def _from_steady(record: Mapping[str, Any]) -> list[_Finding]:
-    return [] if record.get("ok") else [(Outcome.INVALID, f"refused: the pipeline is not steady: {record.get('reason')}")]
+    return (
+        [] if record.get("ok") else [(Outcome.INVALID, f"refused: the pipeline is not steady: {record.get('reason')}")]
+    )
 
 
 def _from_fault(record: Mapping[str, Any]) -> list[_Finding]:
@@ -151,7 +153,7 @@ def _from_observation(record: Mapping[str, Any]) -> list[_Finding]:
             text = f"{phase}: {check['subject']} should be {check['expected']}, but {check['seen']} ({check['detail']})"
             findings.append((Outcome.FAIL, text))
         elif check["ok"] is None:
-            text = f"{phase}: {check['subject']} could not be judged {check['expected']}: {check['seen']} ({check['detail']})"
+            text = f"{phase}: {check['subject']} could not be judged {check['expected']}: {check['detail']}"
             findings.append((Outcome.UNKNOWN, text))
     return findings
 
@@ -194,7 +196,9 @@ def _from_lease(record: Mapping[str, Any]) -> list[_Finding]:
     if record.get("state") == "healed":
         return [(Outcome.ABORTED_HEALED, f"interrupted during {record.get('phase')}; healed: {record.get('text')}")]
     if record.get("state") == "not healed":
-        return [(Outcome.ABORTED_NOT_HEALED, f"interrupted during {record.get('phase')}; not healed: {record.get('text')}")]
+        return [
+            (Outcome.ABORTED_NOT_HEALED, f"interrupted during {record.get('phase')}; not healed: {record.get('text')}")
+        ]
     if record.get("state") == "expired":
         return [(Outcome.INVALID, f"the lease ran out and undid the fault: {record.get('text')}")]
     return []
@@ -238,7 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit with the status of a run's verdict, or with the given status when no run began since then."""
     parser = argparse.ArgumentParser(description="Exit with the status of a drill's verdict.")
     parser.add_argument("run", type=Path, help="run folder, for example runs/latest")
-    parser.add_argument("--since", type=float, default=0.0, help="ignore a run that began before this time (epoch seconds)")
+    parser.add_argument(
+        "--since", type=float, default=0.0, help="ignore a run that began before this time (epoch seconds)"
+    )
     parser.add_argument("--otherwise", type=int, default=1, help="exit status when there is no such verdict")
     options = parser.parse_args(arguments)
     try:

@@ -1,0 +1,165 @@
+"""Action plugin `drill`: the steps of a drill around its faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.eventlog.drills.plugins.plugin_utils import closing, journal, opening
+from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, say
+from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import RehearsalError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
+
+ARGUMENTS: dict[str, Any] = {
+    "step": {"type": "str", "required": True, "choices": ["begin", "receipts", "trouble", "settle", "finish"]},
+    "name": {"type": "str"},
+    "title": {"type": "str"},
+    "runs": {"type": "path"},
+    "root": {"type": "path"},
+    "folder": {"type": "path"},
+    "config": {"type": "path"},
+    "python": {"type": "path"},
+    "pythonpath": {"type": "str"},
+    "interval": {"type": "float", "default": 1.0},
+    "steady_within": {"type": "float", "default": 60.0},
+    "away": {"type": "dict", "default": {}},
+    "budget": {"type": "float", "default": 60.0},
+    "capacity": {"type": "float", "default": 2000.0},
+    "retention_hours": {"type": "float", "default": 168.0},
+    "settings": {"type": "dict", "default": {}},
+    "task": {"type": "str"},
+    "message": {"type": "raw"},
+}
+#: What each step cannot do without.
+REQUIRED_IF = [
+    ("step", "begin", ("name", "title", "runs", "root", "folder", "config", "python", "pythonpath")),
+    ("step", "trouble", ("task", "message")),
+    ("step", "finish", ("runs",)),
+]
+_TROUBLE_LINES = 3
+
+
+class ActionModule(DrillAction):
+    """The options are documented with the module of the same name."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Do one step; what it returns depends on the step."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, args = self.validate_argument_spec(argument_spec=ARGUMENTS, required_if=REQUIRED_IF)
+        if self._task.check_mode:
+            return {**result, "skipped": True, "msg": "a drill does nothing in check mode"}
+        steps: dict[str, Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]] = {
+            "begin": self._begin,
+            "receipts": self._receipts,
+            "trouble": self._trouble,
+            "settle": self._settle,
+            "finish": self._finish,
+        }
+        try:
+            return {**result, **steps[args["step"]](args, task_vars or {})}
+        except (RehearsalError, JournalError) as error:
+            return {**result, "failed": True, "msg": str(error)}
+
+    def _begin(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        options = opening.Opening(
+            drill=args["name"],
+            title=args["title"],
+            runs=Path(args["runs"]),
+            folder=args["folder"],
+            config=args["config"],
+            root=args["root"],
+            python=args["python"],
+            pythonpath=args["pythonpath"],
+            host_name=str(task_vars.get("inventory_hostname", "")),
+            interval=args["interval"],
+            steady_within=args["steady_within"],
+            away={service: float(seconds) for service, seconds in args["away"].items()},
+            budget=args["budget"],
+            capacity=args["capacity"],
+            retention_hours=args["retention_hours"],
+            settings=args["settings"],
+        )
+        rehearsal = opening.begin(options, self.host(), say)
+        refused = opening.refusal(rehearsal)
+        if refused:
+            closing.conclude(rehearsal, options.runs)
+            return {"failed": True, "msg": f"the drill is refused, nothing was touched: {refused}"}
+        return {
+            "changed": True,
+            "run": str(rehearsal.run.path),
+            "ansible_facts": {"drill_run": str(rehearsal.run.path)},
+        }
+
+    def _receipts(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Journal the receipts of the tasks before; a fault that did not bite ends the drill here."""
+        rehearsal = self.rehearsal(task_vars)
+        rehearsal.fetch()
+        refuted = [
+            f"{receipt['unit']} {receipt['why']}"
+            for record in rehearsal.records
+            if record["kind"] in ("fault", "undo")
+            for receipt in record["receipts"]
+            if not receipt["ok"]
+        ]
+        if refuted:
+            return {"failed": True, "msg": "; ".join(refuted), "receipts_refuted": True}
+        return {"changed": False}
+
+    def _trouble(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Journal the failure of a task, unless the journal says it better already."""
+        path = _running(task_vars)
+        if path is None:
+            return {"changed": False}
+        rehearsal = self.rehearsal(task_vars)
+        message = args["message"]
+        failed: Mapping[str, Any] = message if isinstance(message, Mapping) else {"msg": str(message)}
+        if not failed.get("receipts_refuted"):
+            lines = str(failed.get("msg") or failed.get("stderr") or "no message").strip().splitlines()
+            rehearsal.note("trouble", task=args["task"], message=" ".join(lines[:_TROUBLE_LINES]), evidence=lines)
+        return {"changed": False}
+
+    def _settle(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Wait for convergence and for the window to pass; ``away`` names units that a later task must bring back."""
+        path = _running(task_vars)
+        if path is None:
+            return {"changed": False, "running": False}
+        rehearsal = self.rehearsal(task_vars)
+        away = opening.units_away(rehearsal)
+        if not away:
+            try:
+                closing.settle(rehearsal, closing.Closing(runs=path.parent, within=args["budget"]))
+            except RehearsalError as error:
+                rehearsal.note("trouble", task="settle", message=str(error))
+        return {"changed": False, "running": True, "away": away}
+
+    def _finish(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        path = _running(task_vars)
+        if path is None:
+            return {"changed": False, "skipped": True, "msg": "no drill runs"}
+        rehearsal = self.rehearsal(task_vars)
+
+        def read(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            arguments = {"config": rehearsal.state.config, **request}
+            return self.module("eventlog.drills.books", arguments, task_vars)
+
+        closing.close_books(rehearsal, read)
+        found = closing.conclude(rehearsal, Path(args["runs"]))
+        failed = found.outcome is not Outcome.PASS
+        return {
+            "changed": False,
+            "failed": failed,
+            "msg": f"{found.outcome.label}: {found.reason}",
+            "verdict": found.as_dict(),
+            "run": str(rehearsal.run.path),
+        }
+
+
+def _running(task_vars: Mapping[str, Any]) -> Path | None:
+    """The folder of the drill that was begun and has no verdict yet."""
+    path = (task_vars.get("ansible_facts") or {}).get("drill_run")
+    if not path:
+        return None
+    run = journal.Run(Path(str(path)))
+    return None if journal.last(journal.read_records(run.journal), "verdict") else run.path

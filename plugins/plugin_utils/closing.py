@@ -1,0 +1,209 @@
+"""Finish a drill: see it converged, close the books, judge, write every report, and let go of the pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, ledger, live, observing, opening, verdict
+from ansible_collections.eventlog.drills.plugins.plugin_utils.host import HostError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import Record
+from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import Conservation
+from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.report import render_run
+from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, healthy
+from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Verdict
+
+#: Asks the books reader on the host: the windows in, what it found per source out.
+ReadBooks = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+#: Samples at either end of the drill that the law of counts is taken from; counts of one sample are read milliseconds
+#: apart, so a single one may be off by what passed meanwhile.
+LAW_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How to finish; times in seconds."""
+
+    runs: Path
+    within: float = 60.0  #: for the pipeline to converge and for the books to be passed
+
+
+def settle(rehearsal: Rehearsal, options: Closing) -> None:
+    """Wait until the pipeline has converged when the playbook did not get that far, and until the window has passed.
+
+    The end of the window is where the producer stands now; it streams on meanwhile.
+    """
+    records = rehearsal.records
+    if journal.last(records, "window") is None or opening.units_away(rehearsal):
+        return
+    converged = [record for record in records if record["kind"] == "recovery" and record.get("drained") is not None]
+    if rehearsal.undos() or not converged:
+        observing.observe(rehearsal, observing.Phase("settling", until="converged", within=options.within))
+    _pass_window(rehearsal, options)
+
+
+def _pass_window(rehearsal: Rehearsal, options: Closing) -> None:
+    began = time.time()
+    # The mark must be a reading from now on: an older one would leave out the youngest events.
+    rehearsal.follow(lambda: _mark(rehearsal, began) is not None, until=began + options.within)
+    mark = _mark(rehearsal, began)
+    if mark is None:
+        return
+    target = opening.marks(mark)
+    passed = rehearsal.follow(
+        lambda: any(_passed(sample, target) for sample in rehearsal.samples if sample["time"] > target["at"]),
+        until=began + options.within,
+    )
+    rehearsal.note("window", state="closed", passed=passed, seconds=time.time() - began, **target)
+
+
+def _mark(rehearsal: Rehearsal, since: float) -> Snapshot | None:
+    return next((s for s in rehearsal.samples if float(s["time"]) >= since and healthy(s)), None)
+
+
+def _passed(sample: Snapshot, target: Mapping[str, Any]) -> bool:
+    """Everything up to the target is acknowledged and processed: from here on the books can be read."""
+    if not healthy(sample):
+        return False
+    acked = int(sample["producer"].get("acked") or 0) + int(sample["producer"].get("rejected") or 0)
+    # What was acknowledged after the mark lies beyond the offsets of the mark, but at once in front of these.
+    done = sample["cassandra"].get("next_offsets") or {}
+    ends = target["offsets"]
+    return acked >= int(target["generated"]) and all(int(done.get(p, 0)) >= int(end) for p, end in ends.items())
+
+
+def close_books(rehearsal: Rehearsal, read: ReadBooks) -> None:
+    """Read and balance the books of the window, and check the law of counts."""
+    records = rehearsal.records
+    windows = journal.of_kind(records, "window")
+    if not windows or opening.units_away(rehearsal):
+        return
+    if windows[-1]["state"] != "closed":
+        rehearsal.note("books", error="the pipeline did not come back far enough to close them")
+        rehearsal.say(live.line("books", "not closed: the pipeline did not come back far enough"))
+        return
+    began = time.time()
+    try:
+        found = read(request(windows[0], windows[-1]))
+        balanced = ledger.balance(found)
+    except (RehearsalError, HostError, KeyError, TypeError, ValueError) as error:
+        rehearsal.note("books", error=str(error))
+        rehearsal.say(live.line("books", f"cannot be read: {error}"))
+        return
+    unclosed = [] if windows[-1]["passed"] else ["the window was not passed in time: records may still be on their way"]
+    rehearsal.note(
+        "books",
+        **{**balanced.as_dict(), "unclosed": [*balanced.unclosed, *unclosed]},
+        seconds=time.time() - began,
+    )
+    rehearsal.say(live.line("books", balanced.summary()))
+    for text in [*balanced.losses, *balanced.excesses]:
+        rehearsal.say(live.continued(text))
+    _conserve(rehearsal, balanced, float(windows[0]["at"]), float(windows[-1]["at"]))
+
+
+def request(first: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
+    """What the books reader is asked for: per source the window of seqs, and the offsets to read from."""
+    windows = {str(last["source"]): [int(first["generated"]) + 1, int(last["generated"])]}
+    if first["source"] != last["source"]:
+        # The spool was made anew in between: the new source begins at 1, and the old one ends where it was last seen.
+        windows[str(last["source"])] = [1, int(last["generated"])]
+    return {"windows": windows, "offsets": first["offsets"], "topic_id": first["topic_id"], "since": first["at"]}
+
+
+def _conserve(rehearsal: Rehearsal, balanced: ledger.Ledger, opened: float, closed: float) -> None:
+    """Check the law of counts at the close against the constants of the begin."""
+    before = _repeats([s for s in rehearsal.samples if float(s["time"]) <= opened][-LAW_SAMPLES:])
+    after = _repeats([s for s in rehearsal.samples if float(s["time"]) >= closed][-LAW_SAMPLES:])
+    if not before or not after:
+        rehearsal.note("conservation", residual=None, reason="too few samples at the begin or the close")
+        return
+    best: tuple[int, Conservation] | None = None
+    for constant, _ in before:
+        for _, sample in after:
+            law = Conservation(
+                kafka=int(sample["kafka"]["count"]),
+                cassandra=int(sample["cassandra"]["count"]),
+                rejected=int(sample["cassandra"].get("rejected") or 0),
+                repeated=constant + balanced.repeated,
+                lag=int(sample["lag"]["count"]),
+            )
+            if best is None or abs(law.residual) < best[0]:
+                best = (abs(law.residual), law)
+    assert best is not None
+    law = best[1]
+    rehearsal.note("conservation", residual=law.residual, text=law.text(), opened_with=before[-1][0])
+    if law.residual:
+        rehearsal.say(live.continued(f"the counts do not add up: {law.text()}"))
+
+
+def _repeats(samples: Iterable[Snapshot]) -> list[tuple[int, Snapshot]]:
+    """Per healthy sample what the law leaves for repeats: copies that the topic already holds."""
+    return [
+        (
+            int(s["kafka"]["count"])
+            - int(s["cassandra"]["count"])
+            - int(s["cassandra"].get("rejected") or 0)
+            - int(s["lag"]["count"]),
+            s,
+        )
+        for s in samples
+        if healthy(s)
+    ]
+
+
+def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:
+    """Judge, write the verdict and every report, end the sampler and release the lock.
+
+    :raises RehearsalError: the reports cannot be written.
+    """
+    try:
+        rehearsal.stop_sampler()
+        rehearsal.host.run(opening.release_script(rehearsal.state.folder))
+    except HostError as error:
+        rehearsal.note("note", text=f"the lock could not be released: {error}")
+    found = verdict.judge(rehearsal.records)
+    rehearsal.note("verdict", **found.as_dict())
+    try:
+        path = render_run(rehearsal.run, runs)
+    except (OSError, journal.JournalError) as error:
+        raise RehearsalError(f"verdict {found.outcome.label}, but its reports cannot be written: {error}") from error
+    rehearsal.say(live.line("verdict", f"{found.outcome.label}   {found.reason}"))
+    for text in found.findings:
+        rehearsal.say(live.continued(f"also: {text}"))
+    rehearsal.say(live.line("report", _shown_path(path)))
+    return found
+
+
+def _shown_path(path: Path) -> str:
+    """Relative to where the person is, when that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def summary(records: Iterable[Record]) -> dict[str, Any]:
+    """What a table of several drills shows of one."""
+    kept = list(records)
+    begin, judged = journal.last(kept, "begin") or {}, journal.last(kept, "verdict") or {}
+    books, recovered = journal.last(kept, "books") or {}, journal.last(kept, "recovery") or {}
+    return {
+        "drill": begin.get("drill"),
+        "title": begin.get("title"),
+        "run": begin.get("run"),
+        "began": begin.get("time"),
+        "ended": judged.get("time"),
+        "outcome": judged.get("outcome"),
+        "reason": judged.get("reason"),
+        "window": books.get("window"),
+        "lost": books.get("lost"),
+        "repeated": books.get("repeated"),
+        "rewritten": books.get("rewritten"),
+        "recovery": recovered.get("total"),
+    }

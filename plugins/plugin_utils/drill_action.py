@@ -1,0 +1,64 @@
+"""What the drill's action plugins share: a host to run commands on, a voice, and errors as results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host
+from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
+
+_display = Display()
+
+
+def say(text: str) -> None:
+    """Show a line; one that begins with a carriage return replaces the present one and stays open."""
+    if text.startswith("\r"):
+        _display.display(text.removesuffix("\n"), newline=text.endswith("\n"))
+    else:
+        _display.display(text)
+
+
+class DrillAction(ActionBase):
+    """Base of the action plugins that work on the running drill."""
+
+    TRANSFERS_FILES = False
+
+    def host(self) -> Host:
+        """The task's host, through its own connection."""
+
+        def execute(script: str) -> Mapping[str, Any]:
+            result: Mapping[str, Any] = self._low_level_execute_command(script, sudoable=False)
+            return result
+
+        return Host(execute)
+
+    def rehearsal(self, task_vars: Mapping[str, Any]) -> Rehearsal:
+        """The drill that runs, with the receipts of the tasks before this one journalled.
+
+        :raises RehearsalError: none was begun.
+        """
+        path = (task_vars.get("ansible_facts") or {}).get("drill_run")
+        if not path:
+            raise RehearsalError("no drill runs: begin one first (eventlog.drills.drill, tasks_from: begin)")
+        rehearsal = Rehearsal.resume(str(path), self.host(), say)
+        rehearsal.absorb(task_vars.get("__runtime_receipts"))
+        return rehearsal
+
+    def module(self, name: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a module on the host.
+
+        :raises RehearsalError: it failed; the message is the module's.
+        """
+        try:
+            result: dict[str, Any] = self._execute_module(
+                module_name=name, module_args=dict(arguments), task_vars=dict(task_vars)
+            )
+        except AnsibleError as error:
+            raise RehearsalError(f"{name}: {error}") from error
+        if result.get("failed"):
+            raise RehearsalError(f"{name}: {result.get('msg') or result.get('module_stderr') or 'failed'}")
+        return result

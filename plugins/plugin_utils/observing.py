@@ -1,0 +1,203 @@
+"""Watch one phase of a drill: show it, wait for its end, and judge what was seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, recovery, shapes
+from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError, base_sample
+from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Check, Steady
+
+#: What a phase may wait for.
+CONDITIONS = ("converged", "at_rest")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What to watch; times in seconds. Either ``duration`` or ``until`` and ``within``."""
+
+    name: str
+    duration: float | None = None
+    until: str | None = None
+    within: float = 60.0
+    expect: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    rate: float | None = None  #: growth that is expected; the offered rate when left out
+    any_rate: bool = False  #: growth of any speed will do
+    settle: float = 3.0  #: how long a count that is to be static may still move
+    owners: Mapping[str, str] = field(default_factory=dict)  #: setting that owns each phase of a recovery
+
+
+def observe(rehearsal: Rehearsal, phase: Phase) -> dict[str, Any]:
+    """Watch the phase and journal what was seen; a failed expectation is recorded, never raised.
+
+    :returns: ``ok``, ``checks``, ``seconds``, and for ``until: converged`` the ``recovery``.
+    :raises RehearsalError: no drill runs or its sampler is gone.
+    """
+    steady = rehearsal.steady
+    if steady is None:
+        raise RehearsalError(
+            "no steady state was recorded: begin the drill first (eventlog.drills.drill, tasks_from: begin)"
+        )
+    began = rehearsal.last_change() if phase.until is None else _recovery_began(rehearsal)
+    rehearsal.note("phase", phase=phase.name, state="started", at=began, until=phase.until, duration=phase.duration)
+    if phase.until is None:
+        return _hold(rehearsal, phase, began)
+    return _await(rehearsal, phase, steady, began)
+
+
+def _recovery_began(rehearsal: Rehearsal) -> float:
+    moments = [float(receipt["time"]) for record in rehearsal.undos() for receipt in record.get("receipts", [])]
+    return min(moments, default=time.time())
+
+
+class _Display:
+    """The live line: rewritten on a terminal, else one every few seconds."""
+
+    def __init__(self, rehearsal: Rehearsal, label: str, began: float, total: float, *, budget: bool) -> None:
+        self._rehearsal = rehearsal
+        self._label, self._began, self._total, self._budget = label, began, total, budget
+        self._said = time.time()
+
+    def text(self) -> str:
+        samples = self._rehearsal.samples
+        if not samples:
+            return live.line(self._label, "no sample yet")
+        elapsed = min(time.time() - self._began, self._total)
+        # The way a count moves is judged over three samples: one a second at one event a second would flicker.
+        earlier = samples[-4] if len(samples) > 3 else samples[0]
+        counts = live.figures(samples[-1], base_sample(samples, self._began), earlier)
+        return live.progress(self._label, elapsed, self._total, counts, budget=self._budget)
+
+    def tick(self) -> None:
+        if live.columns():
+            self._rehearsal.say(live.rewrite(self.text()))
+        elif time.time() - self._said >= live.SECONDS_BETWEEN_LINES:
+            self._said = time.time()
+            self._rehearsal.say(self.text())
+
+    def finish(self, text: str) -> None:
+        self._rehearsal.say(f"{live.rewrite(text)}\n" if live.columns() else text)
+
+
+def _hold(rehearsal: Rehearsal, phase: Phase, began: float) -> dict[str, Any]:
+    duration = float(phase.duration or 0.0)
+    end = began + duration
+    display = _Display(rehearsal, phase.name, began, duration, budget=False)
+    rehearsal.follow(lambda: _seen_until(rehearsal) >= end, until=end + 3 * rehearsal.state.interval, each=display.tick)
+    checks = _judge(rehearsal, phase, began, end)
+    display.finish(display.text())
+    return _record(rehearsal, phase, began, end, checks=checks)
+
+
+def _seen_until(rehearsal: Rehearsal) -> float:
+    samples = rehearsal.samples
+    return float(samples[-1]["time"]) if samples else 0.0
+
+
+def _await(rehearsal: Rehearsal, phase: Phase, steady: Steady, began: float) -> dict[str, Any]:
+    since = rehearsal.last_change()
+    moment: list[float] = []
+    display = _Display(rehearsal, phase.name, began, phase.within, budget=True)
+
+    def done() -> bool:
+        found = (
+            shapes.converged(rehearsal.samples, steady, since=since)
+            if phase.until == "converged"
+            else shapes.at_rest(rehearsal.samples, since=since)
+        )
+        if found is not None:
+            moment.append(found)
+        return found is not None
+
+    # A recovery that misses its budget is still watched for as long again: how late it came back is worth knowing.
+    reached = rehearsal.follow(done, until=began + 2 * phase.within, each=display.tick)
+    end = moment[-1] if moment else time.time()
+    if phase.until == "converged":
+        return _recovered(rehearsal, phase, steady, display, began=began, end=end)
+    checks = _judge(rehearsal, phase, began, end) if phase.expect else []
+    if not reached:
+        missing = "not at rest" if phase.until == "at_rest" else f"not {phase.until}"
+        checks.append(Check("pipeline", str(phase.until), missing, False, f"after {end - began:.0f} s"))
+    display.finish(live.line(phase.name, f"{'at rest' if reached else 'not at rest'} after {end - began:.1f} s"))
+    return _record(rehearsal, phase, began, end, checks=checks)
+
+
+def _recovered(
+    rehearsal: Rehearsal, phase: Phase, steady: Steady, display: _Display, *, began: float, end: float
+) -> dict[str, Any]:
+    checks = _judge(rehearsal, phase, began, end) if phase.expect else []
+    found = recovery.split(rehearsal.undos(), rehearsal.samples, steady, owners=phase.owners)
+    if found is None:
+        # Nothing was taken away in this drill, so there is nothing to split: only whether it converged.
+        found = recovery.Recovery(began, {"drained": shapes.converged(rehearsal.samples, steady, since=began)})
+    reason = _reason(rehearsal, steady) if found.total is None else ""
+    record = rehearsal.note(
+        "recovery",
+        phase=phase.name,
+        **{**found.as_dict(), "budget": phase.within, "waited": end - began, "reason": reason},
+        catch_up_rate=recovery.catch_up_rate(rehearsal.samples, began),
+    )
+    display.finish(live.line(phase.name, recovery_text(record)))
+    return {**_record(rehearsal, phase, began, end, checks=checks, ok=found.total is not None), "recovery": record}
+
+
+def recovery_text(record: Mapping[str, Any]) -> str:
+    """The milestones of a recovery in one line."""
+    steps = [f"{name} {moment:.1f} s" for name, moment in record["at"].items() if moment is not None]
+    if record.get("drained") is None:
+        return f"{' ▸ '.join(steps) or 'nothing came back'}   not drained: {record.get('reason')}"
+    over = "" if float(record["total"]) <= float(record["budget"]) else "   over"
+    return f"{' ▸ '.join(steps)}   (budget {float(record['budget']):.0f} s){over}"
+
+
+def _reason(rehearsal: Rehearsal, steady: Steady) -> str:
+    """What still keeps the pipeline from having converged."""
+    samples = rehearsal.samples
+    if not samples:
+        return "there are no samples"
+    reason = shapes.why_not_healthy(samples[-1])
+    if reason:
+        return reason
+    lag, buffered = int(samples[-1]["lag"]["count"]), int(samples[-1]["producer"].get("buffered") or 0)
+    if lag > steady.lag_limit:
+        return f"lag is {live.thousands(lag)}, steady is up to {live.thousands(steady.lag_limit)}"
+    if buffered > steady.lag_limit:
+        return f"{live.thousands(buffered)} events still wait in the spool"
+    return "no new rows arrive in Cassandra"
+
+
+def _judge(rehearsal: Rehearsal, phase: Phase, since: float, until: float) -> list[Check]:
+    rate = None
+    if not phase.any_rate:
+        rate = phase.rate or shapes.offered_rate(rehearsal.samples, since=since, until=until)
+    return shapes.judge_phase(
+        phase.expect, rehearsal.samples, since=since, until=until, rate=rate, settle_seconds=phase.settle
+    )
+
+
+def _record(
+    rehearsal: Rehearsal, phase: Phase, since: float, until: float, *, checks: list[Check], ok: bool = True
+) -> dict[str, Any]:
+    seen = [sample for sample in rehearsal.samples if since <= float(sample["time"]) <= until]
+    rehearsal.note("phase", phase=phase.name, state="ended", at=until)
+    record = rehearsal.note(
+        "observation",
+        phase=phase.name,
+        since=since,
+        until=until,
+        samples=len(seen),
+        checks=[check.as_dict() for check in checks],
+    )
+    if checks:
+        text = f"expected  {live.checks_line(checks)} {live.rates_note(checks)}"
+        rehearsal.say(live.continued(text.rstrip()))
+    return {"ok": ok and all(check.ok for check in checks), "seconds": until - since, "checks": record["checks"]}
+
+
+def last_phase(records: Sequence[journal.Record]) -> str:
+    """The phase that was being watched last: what an interruption interrupted."""
+    started = [record for record in records if record["kind"] == "phase"]
+    return str(started[-1]["phase"]) if started else "the beginning"

@@ -1,0 +1,284 @@
+"""Begin a drill: lock, sampler, steady state, the plan's arithmetic, and the opening of the books."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, plan, receipts
+from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError, quoted
+from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
+from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import (
+    Rehearsal,
+    RehearsalError,
+    Say,
+    State,
+    command_line,
+)
+from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, Steady, steady_state
+
+#: The sampler ends by itself this long after the last look at it, so that a killed controller leaves none behind.
+SAMPLER_LEASE_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a drill is told before it begins; times in seconds."""
+
+    drill: str
+    title: str
+    runs: Path
+    folder: str  #: of the drill, on the host
+    config: str  #: etc/pipeline.toml on the host
+    root: str  #: of the pipeline, on the host
+    python: str
+    pythonpath: str
+    host_name: str
+    interval: float = 1.0
+    steady_within: float = 60.0
+    steady_samples: int = 3
+    away: Mapping[str, float] = field(default_factory=dict)  #: seconds that each service will be away
+    budget: float = 60.0
+    capacity: float = 2000.0  #: events per second that the job is trusted to process
+    retention_hours: float = 168.0
+    settings: Mapping[str, Any] = field(default_factory=dict)  #: shown in the report
+
+
+@dataclass(frozen=True)
+class _Site:
+    """What the host said when it was asked first."""
+
+    config: Mapping[str, Any]
+    disk_free: int
+
+
+def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
+    """Begin the drill.
+
+    :returns: the running drill. When its journal already holds a refusal, nothing was touched and it must be finished.
+    :raises RehearsalError: there is no pipeline, or another drill holds the lock; then there is no run either.
+    """
+    site = _enter(options, host)
+    try:
+        run = journal.create_run(options.runs, options.drill)
+    except journal.JournalError as error:
+        host.run(release_script(options.folder))
+        raise RehearsalError(str(error)) from error
+    state = State(
+        options.folder, options.config, options.python, options.pythonpath, options.interval, host.clock_offset()
+    )
+    rehearsal = Rehearsal(run, host, state, say)
+    rehearsal.save()
+    rehearsal.note(
+        "begin",
+        drill=options.drill,
+        title=options.title,
+        run=run.name,
+        host=options.host_name,
+        controller=socket.gethostname(),
+        command=command_line(),
+        settings=dict(options.settings),
+        config=_shown_config(site.config),
+        clock_offset=state.offset,
+        away=dict(options.away),
+        budget=options.budget,
+    )
+    host.run(_sign_script(options, str(run.path)))
+    say(f"{options.title}   run {run.name}")
+    rehearsal.start_sampler(SAMPLER_LEASE_SECONDS)
+    steady = _await_steady(rehearsal, options)
+    if steady is not None and _preflight(rehearsal, options, site, steady):
+        _open_books(rehearsal)
+    return rehearsal
+
+
+def refusal(rehearsal: Rehearsal) -> str:
+    """Why the drill was refused before it touched anything, empty when it was not."""
+    for record in rehearsal.records:
+        if record["kind"] == "steady" and not record["ok"]:
+            return f"the pipeline is not steady: {record['reason']}"
+        if record["kind"] == "preflight":
+            for check in record["checks"]:
+                if not check["ok"]:
+                    return str(check["text"])
+    return ""
+
+
+def _enter(options: Opening, host: Host) -> _Site:
+    """Take the lock and read what the plan needs, in one command."""
+    script = "\n".join(
+        (
+            f"test -f {quoted(options.config)} || {{ echo ABSENT; exit 0; }}",
+            f"mkdir -p -m 700 {quoted(options.folder)}",
+            f"if ! mkdir {quoted(lock_folder(options.folder))} 2>/dev/null; then",
+            f"echo LOCKED; cat {quoted(lock_owner(options.folder))} 2>/dev/null; exit 0; fi",
+            f"printf '%s\\n' {quoted(json.dumps(_owner(options, '')))} > {quoted(lock_owner(options.folder))}",
+            f"rm -f {quoted(options.folder)}/samples.jsonl {quoted(options.folder)}/sampler.log",
+            f"echo FREE; df -P -B1 {quoted(options.root)} | tail -n 1 | awk '{{print $4}}'",
+            f"cat {quoted(options.config)}",
+        )
+    )
+    try:
+        answer, _, rest = host.run(script).partition("\n")
+    except HostError as error:
+        raise RehearsalError(str(error)) from error
+    if answer.strip() == "ABSENT":
+        raise RehearsalError(
+            f"there is no pipeline: {options.config} does not exist. Provision it first: playbooks/site.yml"
+        )
+    if answer.strip() == "LOCKED":
+        raise RehearsalError(_locked(rest))
+    free, _, text = rest.partition("\n")
+    try:
+        return _Site(tomllib.loads(text), int(free))
+    except ValueError as error:
+        host.run(release_script(options.folder))
+        raise RehearsalError(f"{options.config} cannot be read: {error}") from error
+
+
+def lock_folder(folder: str) -> str:
+    """The folder whose making is the lock."""
+    return f"{folder}/lock"
+
+
+def lock_owner(folder: str) -> str:
+    """The file that says who holds the lock."""
+    return f"{lock_folder(folder)}/owner.json"
+
+
+def release_script(folder: str) -> str:
+    """A shell script that gives the lock back."""
+    return f"rm -rf {quoted(lock_folder(folder))}"
+
+
+def _owner(options: Opening, run: str) -> dict[str, Any]:
+    return {
+        "drill": options.drill,
+        "run": run,
+        "controller": socket.gethostname(),
+        "pid": os.getppid(),
+        "since": time.time(),
+    }
+
+
+def _sign_script(options: Opening, run: str) -> str:
+    return f"printf '%s\\n' {quoted(json.dumps(_owner(options, run)))} > {quoted(lock_owner(options.folder))}"
+
+
+def _locked(text: str) -> str:
+    try:
+        owner = json.loads(text)
+        minutes = (time.time() - float(owner["since"])) / 60
+        who = f"drill {owner['drill']} (pid {owner['pid']} on {owner['controller']}, begun {minutes:.0f} min ago)"
+    except (ValueError, KeyError, TypeError):
+        who = "another drill"
+    return f"{who} holds this pipeline. Wait for it, or if it was killed: ansible-playbook playbooks/heal.yml"
+
+
+def _shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration without the clients' security settings, which may hold secrets."""
+    kafka = {key: value for key, value in config.get("kafka", {}).items() if key != "client"}
+    return {**config, "kafka": kafka}
+
+
+def _await_steady(rehearsal: Rehearsal, options: Opening) -> Steady | None:
+    began = time.time()
+    found: list[Steady] = []
+    reason = ""
+
+    def done() -> bool:
+        nonlocal reason
+        seen = steady_state(rehearsal.samples, wanted=options.steady_samples)
+        if isinstance(seen, Steady):
+            found.append(seen)
+            return True
+        reason = seen
+        return False
+
+    rehearsal.follow(done, until=began + options.steady_within)
+    seconds = time.time() - began
+    if not found:
+        reason = f"{reason} (after {seconds:.0f} s)"
+        rehearsal.note("steady", ok=False, reason=reason, seconds=seconds)
+        rehearsal.say(live.line("steady", f"no: {reason}"))
+        return None
+    steady, sample = found[0], rehearsal.samples[-1]
+    rehearsal.note(
+        "steady",
+        ok=True,
+        rate=steady.rate,
+        lag=steady.lag,
+        lag_limit=steady.lag_limit,
+        streaming=steady.streaming,
+        seconds=seconds,
+        counts={hop: sample[hop]["count"] for hop in ("producer", "kafka", "cassandra", "lag")},
+        flink=sample["flink"],
+    )
+    counts = " · ".join(f"{hop} {number(sample[hop]['count'])}" for hop in ("producer", "kafka", "cassandra", "lag"))
+    rehearsal.say(live.line("steady", f"{counts}   {steady.rate:.1f}/s   ok after {seconds:.0f} s"))
+    return steady
+
+
+def _preflight(rehearsal: Rehearsal, options: Opening, site: _Site, steady: Steady) -> bool:
+    producer = rehearsal.samples[-1]["producer"]
+    planned = plan.Plan(
+        rate=steady.rate,
+        event_bytes=int(site.config["event"]["bytes"]),
+        away=options.away,
+        spool_bytes=int(producer.get("spool_bytes") or 0),
+        spool_limit_bytes=int(site.config["producer"]["spool_limit_bytes"]),
+        retention_hours=options.retention_hours,
+        disk_free_bytes=site.disk_free,
+        capacity=options.capacity,
+        budget=options.budget,
+    )
+    checks = plan.check(planned)
+    rehearsal.note(
+        "preflight",
+        checks=[check.as_dict() for check in checks],
+        summary=plan.summary(planned),
+        peak_lag=planned.peak_lag,
+        drain_seconds=planned.drain_seconds if planned.drain_seconds != float("inf") else None,
+    )
+    failed = [check for check in checks if not check.ok]
+    for check in failed:
+        rehearsal.say(live.line("preflight", check.text))
+    if not failed:
+        rehearsal.say(live.line("preflight", f"{plan.summary(planned)}   nothing must be lost"))
+    return not failed
+
+
+def _open_books(rehearsal: Rehearsal) -> None:
+    sample = rehearsal.samples[-1]
+    rehearsal.note("window", state="opened", **marks(sample))
+
+
+def marks(sample: Snapshot) -> dict[str, Any]:
+    """Where the books stand at a sample: high-water mark of the source, offsets, and the counts of the law."""
+    return {
+        "at": sample["time"],
+        "source": sample["producer"].get("source"),
+        "generated": sample["producer"]["count"],
+        "acked": sample["producer"].get("acked"),
+        "refused": sample["producer"].get("rejected"),
+        "kafka": sample["kafka"]["count"],
+        "offsets": sample["kafka"].get("partitions") or {},
+        "topic_id": sample["kafka"].get("topic_id"),
+        "dead_letters": sample["kafka"].get("dead_letters"),
+        "cassandra": sample["cassandra"]["count"],
+        "rejected": sample["cassandra"].get("rejected") or 0,
+        "next_offsets": sample["cassandra"].get("next_offsets") or {},
+        "lag": sample["lag"]["count"],
+    }
+
+
+def units_away(rehearsal: Rehearsal) -> dict[str, str]:
+    """Units that are away now and the verb that brings each back."""
+    return receipts.outstanding(rehearsal.records)

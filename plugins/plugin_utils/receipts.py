@@ -1,0 +1,149 @@
+"""Judge the receipts of faults and undos: did it bite, is it back?
+
+A receipt is what the runtime saw of one unit right before and right after a verb: its processes by pid and start time,
+its ports, and whether it answered a request of its own protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Receipt = Mapping[str, Any]
+
+#: Verbs that take a unit away, and the verb of its role that gives it back.
+FAULTS = {"stopped": "start", "killed": "start", "paused": "unpause"}
+UNDOS = frozenset({"started", "ready", "unpaused"})
+
+
+def identity(receipt: Receipt) -> tuple[str, str, float]:
+    """What makes a receipt itself, so that none is written into the journal twice."""
+    return str(receipt.get("unit")), str(receipt.get("verb")), float(receipt.get("time") or 0.0)
+
+
+def kind(receipt: Receipt) -> str:
+    """``fault``, ``undo``, or empty for a verb that is neither."""
+    verb = receipt.get("verb")
+    if verb in FAULTS:
+        return "fault"
+    return "undo" if verb in UNDOS else ""
+
+
+def failure(receipt: Receipt) -> str:
+    """Why the verb did not do what it should have done, empty when it did."""
+    verb = receipt.get("verb")
+    if verb in ("stopped", "killed"):
+        return _not_gone(receipt)
+    if verb == "paused":
+        return _not_paused(receipt)
+    if verb in UNDOS:
+        return _not_back(receipt)
+    return f"has an unknown verb {verb!r}"
+
+
+def _not_gone(receipt: Receipt) -> str:
+    if not receipt.get("before"):
+        return "was not running before, so nothing was taken away"
+    if not receipt.get("gone") or receipt.get("after"):
+        pids = sorted({member["pid"] for member in receipt.get("after", [])} or {m["pid"] for m in receipt["before"]})
+        return f"still runs: {_pids(pids)}"
+    opened = _ports(receipt, open_after=True)
+    if opened:
+        return f"still listens on port {opened}"
+    return "still answers" if _answers(receipt) is True else ""
+
+
+def _not_paused(receipt: Receipt) -> str:
+    if not receipt.get("before"):
+        return "was not running before, so nothing was paused"
+    if not receipt.get("after"):
+        return "is gone instead of paused"
+    awake = [member["pid"] for member in receipt["after"] if member.get("state") != "T"]
+    if awake:
+        return f"is not paused: {_pids(awake)}"
+    return "still answers" if _answers(receipt) is True else ""
+
+
+def _not_back(receipt: Receipt) -> str:
+    if not receipt.get("after"):
+        return "does not run"
+    asleep = [member["pid"] for member in receipt["after"] if member.get("state") == "T"]
+    if asleep:
+        return f"is still paused: {_pids(asleep)}"
+    closed = _ports(receipt, open_after=False)
+    if closed:
+        return f"does not listen on port {closed}"
+    return "does not answer" if _answers(receipt) is False else ""
+
+
+def _answers(receipt: Receipt) -> bool | None:
+    after = (receipt.get("answers") or {}).get("after")
+    return None if after is None else bool(after)
+
+
+def _ports(receipt: Receipt, *, open_after: bool) -> str:
+    return ", ".join(port for port, state in (receipt.get("ports") or {}).items() if bool(state["after"]) is open_after)
+
+
+def _pids(pids: Sequence[int]) -> str:
+    return f"pid {', '.join(str(pid) for pid in pids)}"
+
+
+def completed(receipt: Receipt, seen: Mapping[str, Receipt]) -> dict[str, Any]:
+    """The receipt, with the state right before taken from an earlier look when the verb itself saw nothing.
+
+    A graceful stop of Flink ends the job first, and with it the job manager, before its unit is stopped.
+    """
+    earlier = seen.get(str(receipt.get("unit")))
+    if receipt.get("before") or earlier is None or kind(receipt) != "fault" or not earlier.get("after"):
+        return dict(receipt)
+    members = {(member["pid"], member["start_time"]) for member in receipt.get("after", [])}
+    gone = all((member["pid"], member["start_time"]) not in members for member in earlier["after"])
+    return {**receipt, "before": earlier["after"], "gone": gone, "seen_before": earlier.get("time")}
+
+
+def judged(receipt: Receipt) -> dict[str, Any]:
+    """The receipt with ``ok`` and, when it is not, ``why``."""
+    why = failure(receipt)
+    return {**receipt, "ok": not why, "why": why}
+
+
+def describe(receipt: Receipt) -> str:
+    """One phrase for the terminal: ``kafka pid 4711 gone, port 9092 closed``."""
+    unit = receipt.get("unit")
+    why = failure(receipt)
+    if why:
+        return f"{unit} {why}"
+    if receipt.get("verb") in UNDOS:
+        milestones = receipt.get("milestones") or {}
+        seconds = milestones.get("ready", receipt.get("seconds"))
+        return f"{unit} {_pids(_leaders(receipt, 'after'))} ready {float(seconds or 0.0):.1f} s"
+    ports = ", ".join((receipt.get("ports") or {}).keys())
+    if receipt.get("verb") == "paused":
+        return f"{unit} {_pids(_leaders(receipt, 'before'))} paused, no answer"
+    closed = f", port {ports} closed" if ports else ""
+    return f"{unit} {_pids(_leaders(receipt, 'before'))} gone{closed}"
+
+
+def _leaders(receipt: Receipt, when: str) -> list[int]:
+    """The leader of each process group; the members that it forked would only make the line long."""
+    members = receipt.get(when, [])
+    return [m["pid"] for m in members if m.get("pgid", m["pid"]) == m["pid"]] or [m["pid"] for m in members]
+
+
+def ended(receipt: Receipt) -> float:
+    """When the verb was done: epoch seconds, on the clock of the receipt."""
+    return float(receipt.get("time") or 0.0) + float(receipt.get("seconds") or 0.0)
+
+
+def outstanding(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Units that a fault took away and no undo has given back: unit to the verb that does."""
+    away: dict[str, str] = {}
+    for record in records:
+        for receipt in record.get("receipts", []):
+            unit = str(receipt.get("unit"))
+            if kind(receipt) == "fault":
+                away[unit] = FAULTS[str(receipt.get("verb"))]
+            elif kind(receipt) == "undo" and receipt.get("ok"):
+                away.pop(unit, None)
+    return away

@@ -1,0 +1,56 @@
+"""Render every report of a run from its journal and samples alone, as often as wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, verdict
+from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import Run
+from ansible_collections.eventlog.drills.plugins.plugin_utils.page import index_page, run_page
+from ansible_collections.eventlog.drills.plugins.plugin_utils.story import Story
+from ansible_collections.eventlog.drills.plugins.plugin_utils.texts import junit, markdown
+
+
+def render_run(run: Run, runs: Path) -> Path:
+    """Write ``verdict.json`` and all reports of a run.
+
+    :param runs: folder of all runs: earlier ones of the same drill are shown beside this one.
+    :returns: the HTML report's path.
+    :raises JournalError: the journal cannot be read, or a report cannot be written.
+    """
+    story = Story.read(run, runs)
+    journal.write_private(run.verdict, json.dumps(_verdict(story), indent=2) + "\n")
+    renderers: dict[str, Callable[[Story], str]] = {
+        "report.json": _document,
+        "report.md": markdown,
+        "junit.xml": junit,
+        "report.html": run_page,
+    }
+    for name, render in renderers.items():
+        journal.write_private(run.path / name, render(story))
+    return run.path / "report.html"
+
+
+def render_index(runs: Path) -> Path:
+    """Write ``index.html``, the page of all runs, and return its path."""
+    stories = [Story.read(run, runs) for run in reversed(journal.all_runs(runs))]
+    path = runs / "index.html"
+    journal.write_private(path, index_page(stories))
+    return path
+
+
+def _verdict(story: Story) -> dict[str, object]:
+    return {
+        **(story.judged or verdict.judge(story.records).as_dict()),
+        "drill": story.drill,
+        "run": story.name,
+        "began": story.began,
+        "ended": story.ended,
+    }
+
+
+def _document(story: Story) -> str:
+    document = {**_verdict(story), "summary": story.summary(), "records": story.records, "samples": story.samples}
+    return json.dumps(document, indent=1) + "\n"
