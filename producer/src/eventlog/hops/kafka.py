@@ -1,0 +1,122 @@
+"""Kafka: the end offsets of the topic, its id, and how many records the dead-letter topic has had."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from eventlog.config import Config
+from eventlog.hops.probe import Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaReading:
+    """End offset per partition (records ever written to it), the topic's id (base64, as
+    the job writes it), records ever written to the dead-letter
+    topic (None while that topic does not exist)."""
+
+    partitions: Mapping[int, int]
+    topic_id: str
+    dead_letters: int | None
+
+    @property
+    def count(self) -> int:
+        """Records ever written to the topic."""
+        return sum(self.partitions.values())
+
+
+def client_properties(config: Config, request_timeout: float) -> dict[str, Any]:
+    """librdkafka properties for a client that must come back quickly, from outages too, and keep quiet about them.
+
+    ``request_timeout`` is in seconds. The reconnect back-off is capped at half a second (librdkafka's default of 10 s
+    would be seen as an outage that goes on), log level 0 keeps its background reconnects off standard error.
+    """
+    milliseconds = max(10, int(request_timeout * 1000))
+    return {
+        "bootstrap.servers": config.kafka.bootstrap_servers,
+        "client.id": "eventlog-counts",
+        "socket.timeout.ms": milliseconds,
+        "socket.connection.setup.timeout.ms": max(1000, milliseconds),
+        "api.version.request.timeout.ms": milliseconds,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 500,
+        "log_level": 0,
+        **config.kafka.client,
+    }
+
+
+class KafkaHop:
+    """Asks one broker, in two requests: the topics' descriptions, then the end offsets of all their partitions."""
+
+    def __init__(self, config: Config, request_timeout: float) -> None:
+        self._topic = config.kafka.topic
+        self._dead_letter_topic = config.kafka.dead_letter_topic
+        self._timeout = request_timeout
+        self._properties = client_properties(config, request_timeout)
+        self._transport_error: str | None = None
+        self._admin: AdminClient | None = None
+
+    def read(self) -> KafkaReading:
+        """Raises Unreadable when the broker does not answer or the topic does not exist."""
+        try:
+            return self._read()
+        except KafkaException as error:
+            raise Unreadable(self._explain(error.args[0])) from error
+        except concurrent.futures.TimeoutError as error:
+            raise Unreadable(f"no answer within {self._timeout:g} s") from error
+
+    def close(self) -> None:
+        self._admin = None
+
+    def _read(self) -> KafkaReading:
+        if self._admin is None:
+            self._admin = AdminClient({**self._properties, "error_cb": self._remember})
+        described = self._admin.describe_topics(
+            TopicCollection([self._topic, self._dead_letter_topic]), request_timeout=self._timeout
+        )
+        topic = described[self._topic].result(self._timeout + 1)
+        wanted = [TopicPartition(self._topic, partition.id) for partition in topic.partitions]
+        try:
+            rejects = described[self._dead_letter_topic].result(self._timeout + 1)
+            wanted += [TopicPartition(self._dead_letter_topic, partition.id) for partition in rejects.partitions]
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+            rejects = None
+        ends = self._ends(wanted)
+        return KafkaReading(
+            partitions={number: end for (name, number), end in sorted(ends.items()) if name == self._topic},
+            topic_id=str(topic.topic_id),
+            dead_letters=None
+            if rejects is None
+            else sum(end for (name, _), end in ends.items() if name == self._dead_letter_topic),
+        )
+
+    def _ends(self, wanted: list[TopicPartition]) -> dict[tuple[str, int], int]:
+        assert self._admin is not None
+        answers = self._admin.list_offsets(
+            {partition: OffsetSpec.latest() for partition in wanted}, request_timeout=self._timeout
+        )
+        return {
+            (partition.topic, partition.partition): int(answer.result(self._timeout + 1).offset)
+            for partition, answer in answers.items()
+        }
+
+    def _remember(self, error: KafkaError) -> None:
+        if error.code() in {KafkaError._TRANSPORT, KafkaError._RESOLVE}:
+            self._transport_error = error.str().split(": ", 1)[-1].split(" (after ")[0]
+
+    def _explain(self, error: KafkaError) -> str:
+        if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return f"topic {self._topic} does not exist"
+        if error.code() in {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
+            assert self._admin is not None
+            self._transport_error = None
+            self._admin.poll(0)  # delivers the error callbacks, which know more than "timed out"
+            return self._transport_error or f"no answer within {self._timeout:g} s"
+        return str(error.str())
