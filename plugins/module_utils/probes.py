@@ -34,13 +34,15 @@ def port_open(host: str, port: int, timeout: float = 0.5) -> bool:
 def probe(spec: Mapping[str, Any], timeout: float = 1.0) -> None:
     """Run the probe that ``spec`` describes: ``{"type": tcp|kafka|cql|http|flink_job|socket, …}``.
 
-    Raises NotReady when the server does not answer as it should within ``timeout`` seconds.
+    Raises NotReady when the server does not answer as it should within ``timeout`` seconds, KeyError for an unknown
+    type.
     """
+    send = PROBES[spec["type"]]
     try:
-        PROBES[spec["type"]](spec, timeout)
+        send(spec, timeout)
     except NotReady:
         raise
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         raise NotReady(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
 
 
@@ -84,7 +86,7 @@ def _http(spec: Mapping[str, Any], timeout: float) -> None:
 
 def _flink_job(spec: Mapping[str, Any], timeout: float) -> None:
     """Every task of the one job is RUNNING. The job's own state is not enough: it is RUNNING while tasks wait."""
-    overview = _get(spec["host"], spec["port"], "/jobs/overview", timeout)
+    overview = json.loads(_get(spec["host"], spec["port"], "/jobs/overview", timeout))
     jobs = [job for job in overview["jobs"] if job["state"] not in ("FINISHED", "CANCELED", "FAILED")]
     if len(jobs) != 1:
         raise NotReady(f"{len(jobs)} live jobs instead of 1")
@@ -122,7 +124,7 @@ def _receive(connection: socket.socket, size: int) -> bytes:
     return data
 
 
-def _get(host: str, port: int, path: str, timeout: float) -> Any:
+def _get(host: str, port: int, path: str, timeout: float) -> bytes:
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
         connection.request("GET", path)
@@ -132,4 +134,4 @@ def _get(host: str, port: int, path: str, timeout: float) -> Any:
         connection.close()
     if response.status != 200:
         raise NotReady(f"GET {path} answered {response.status}")
-    return json.loads(body)
+    return body

@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -32,8 +33,10 @@ from ansible_collections.eventlog.drills.plugins.module_utils.processes import (
 from ansible_collections.eventlog.drills.plugins.module_utils.units import Unit, UnitError
 
 POLL_SECONDS = 0.1
+SOCKET_NAME = "supervisor.sock"
 SOCKET_PATH_LIMIT = 107  # sun_path of unix(7), less the final zero
 LOG_TAIL_LINES = 15
+TAIL_BYTES = 65536
 SWEEP_SECONDS = 5.0  # how long members that outlive their leader get before SIGKILL
 
 _CONFIG = """\
@@ -50,14 +53,13 @@ identifier={name}
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 [include]
-files={etc}/*.conf
+files=units/*.conf
 """
 
 _PROGRAM = """\
 [program:{name}]
 command={command}
 directory={cwd}
-environment={environment}
 autostart=false
 autorestart=false
 startsecs=0
@@ -94,15 +96,27 @@ class _UnixTransport(xmlrpc.client.Transport):
 class Supervisor:
     """One supervisord below ``root``, its socket and its records of what it started below ``run``.
 
-    ``python`` and ``pythonpath`` run supervisord itself; every path is absolute.
+    ``python`` and ``pythonpath`` run supervisord itself; every path is absolute. A pipeline that is already there keeps
+    the ``run`` directory that it was begun with, so that its processes are found from another environment as well.
     """
 
     def __init__(self, root: str, run: str, name: str, python: str = "", pythonpath: str = "") -> None:
-        self.root, self.run, self.name = Path(root), Path(run), name
+        self.root, self.name = Path(root), name
         self.python, self.pythonpath = python, pythonpath
         self.etc = self.root / "etc" / "units"
-        self.socket = self.run / "supervisor.sock"
+        self.config = self.root / "etc" / "supervisord.conf"
+        self.run = self._settled_run() or Path(run)
+        self.socket = self.run / SOCKET_NAME
         self._server = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_UnixTransport(str(self.socket)))
+
+    def _settled_run(self) -> Path | None:
+        try:
+            text = self.config.read_text(encoding="utf-8")
+        except OSError:
+            return None
+        found = re.search(rf"^file=(.+)/{re.escape(SOCKET_NAME)}$", text, re.MULTILINE)
+        # A copy of another pipeline's directory names that one's supervisord, which is none of our business.
+        return Path(found.group(1)) if found and f"\ndirectory={self.root}\n" in text else None
 
     # -- the daemon ----------------------------------------------------------------------------------------------
 
@@ -127,16 +141,14 @@ class Supervisor:
                 f"the path of supervisord's socket is longer than {SOCKET_PATH_LIMIT} bytes: {self.socket}. "
                 "Set pipeline_run_dir to a shorter directory."
             )
-        config = self.root / "etc" / "supervisord.conf"
         for directory in (self.etc, self.root / "logs", self.run):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        config.write_text(
-            _CONFIG.format(socket=self.socket, root=self.root, run=self.run, name=self.name, etc=self.etc),
-            encoding="utf-8",
+        self.config.write_text(
+            _CONFIG.format(socket=self.socket, root=self.root, run=self.run, name=self.name), encoding="utf-8"
         )
         self.socket.unlink(missing_ok=True)
         result = subprocess.run(
-            [self.python, "-m", "supervisor.supervisord", "-c", str(config)],
+            [self.python, "-m", "supervisor.supervisord", "-c", str(self.config)],
             env={**os.environ, "PYTHONPATH": self.pythonpath, "PYTHONNOUSERSITE": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -185,6 +197,10 @@ class Supervisor:
         """Whether a process belongs to one of our units."""
         return any(member.pid == pid for name in self.installed() for member in self.members(name))
 
+    def current(self, unit: Unit) -> bool:
+        """Whether the unit runs as it is described, its configuration files included."""
+        return self.running(unit) and self._record(unit.name).get("digest") == unit.digest()
+
     def running(self, unit: Unit) -> bool:
         """Whether the unit's leader lives."""
         record = self._record(unit.name)
@@ -217,16 +233,19 @@ class Supervisor:
 
     def start(self, unit: Unit) -> bool:
         """Start the unit unless it runs as described; returns whether a process was started. Does not wait."""
-        record = self._record(unit.name)
-        digest = unit.digest()
-        if self.running(unit) and record.get("digest") == digest:
+        if self.current(unit):
             return False
         self.stop(unit)
-        self._refuse_foreign_ports(unit)
+        # Before the ports are looked at: this also ends a process that an interrupted start left without a record.
         self._load(unit)
+        self._refuse_foreign_ports(unit)
+        digest = unit.digest()
         log = self.log_path(unit.name)
         offset = log.stat().st_size if log.exists() else 0
-        self.rpc.startProcess(unit.name, False)
+        try:
+            self.rpc.startProcess(unit.name, False)
+        except xmlrpc.client.Fault as fault:
+            raise UnitError(f"{unit.name} did not start: {fault.faultString}") from fault
         leader = self._leader(unit, offset)
         self._record_path(unit.name).write_text(
             json.dumps(
@@ -249,8 +268,9 @@ class Supervisor:
             return False
         leader = self._record(unit.name)["pid"]
         if any(member.pid == leader for member in members):
-            _signal(os.kill, leader, getattr(signal, f"SIG{unit.stop_signal}"))
-            _signal(os.kill, leader, signal.SIGCONT)  # a paused process would never see the stop signal
+            _signal(leader, signal.Signals[f"SIG{unit.stop_signal}"])
+            for member in members:  # a paused process would never see the stop signal, or never answer its leader
+                _signal(member.pid, signal.SIGCONT)
             _wait(lambda: not self.running(unit), unit.stop_timeout)
         if not _wait(lambda: not self.members(unit.name), SWEEP_SECONDS if not self.running(unit) else 0):
             self.kill(unit)
@@ -275,6 +295,13 @@ class Supervisor:
         return self._signal_group(
             unit, signal.SIGCONT, lambda: all(member.state != "T" for member in self.members(unit.name))
         )
+
+    def installed_unit(self, name: str) -> Unit:
+        """What is needed to stop an installed unit of which only the name is known."""
+        text = (self.etc / f"{name}.conf").read_text(encoding="utf-8")
+        stop = dict(re.findall(r"^(stopsignal|stopwaitsecs)=(\w+)$", text, re.MULTILINE))
+        signal_name, seconds = stop.get("stopsignal", Unit.stop_signal), stop.get("stopwaitsecs", Unit.stop_timeout)
+        return Unit(name, [], "/", stop_signal=signal_name, stop_timeout=float(seconds))
 
     def remove(self, name: str) -> bool:
         """Forget a stopped unit; returns whether it was known."""
@@ -316,7 +343,8 @@ class Supervisor:
         log = self.log_path(unit.name)
         try:
             with log.open("rb") as file:
-                file.seek(max(self._record(unit.name).get("log_offset", 0), log.stat().st_size - 65536))
+                size, begun = log.stat().st_size, self._record(unit.name).get("log_offset", 0)
+                file.seek(max(begun if begun <= size else 0, size - TAIL_BYTES))  # it may have been rotated since
                 lines = file.read().decode("utf-8", "replace").splitlines()
         except OSError:
             lines = []
@@ -380,22 +408,20 @@ class Supervisor:
         deadline = time.monotonic() + 10
         while True:
             for member in self.members(unit.name):
-                _signal(os.kill, member.pid, number)
+                _signal(member.pid, number)
             if _wait(done, 1):
                 return True
             if time.monotonic() > deadline:
                 raise UnitError(f"{unit.name}: {number.name} had no effect within 10 s")
 
     def _program(self, unit: Unit) -> str:
-        environment = ",".join(f'{key}="{_escape(value)}"' for key, value in sorted(unit.env.items()))
         return _PROGRAM.format(
             name=unit.name,
-            command=_escape(shlex.join(unit.argv), quotes=False),
-            cwd=_escape(unit.cwd, quotes=False),
-            environment=environment,
+            command=_escape(_command(unit)),
+            cwd=_escape(unit.cwd),
             stop_signal=unit.stop_signal,
             stop_timeout=unit.stop_timeout,
-            log=_escape(str(self.log_path(unit.name)), quotes=False),
+            log=_escape(str(self.log_path(unit.name))),
         )
 
 
@@ -433,12 +459,23 @@ def _wait(condition: Callable[[], bool], timeout: float) -> bool:
     return True
 
 
-def _signal(send: Callable[[int, int], None], target: int, number: int) -> None:
+def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        send(target, number)
+        os.kill(pid, number)
 
 
-def _escape(value: str, quotes: bool = True) -> str:
-    """supervisord expands %(name)s in its values, and environment values stand in double quotes."""
-    value = str(value).replace("%", "%%")
-    return value.replace("\\", "\\\\").replace('"', '\\"') if quotes else value
+def _command(unit: Unit) -> str:
+    """The unit's command line in supervisord's syntax.
+
+    The environment goes through env(1), since supervisord's own list knows no escaping. A comment would begin at a
+    blank with # or ; even within quotes; all such places are within single quotes, which may be closed and reopened.
+    """
+    command = shlex.join(["/usr/bin/env", *(f"{key}={value}" for key, value in sorted(unit.env.items())), *unit.argv])
+    if "\n" in command:
+        raise UnitError(f"{unit.name}: a line break in its command or environment cannot be told to supervisord")
+    return re.sub(r"(\s)([#;])", r"\1''\2", command)
+
+
+def _escape(value: str) -> str:
+    """supervisord expands %(name)s in its values."""
+    return value.replace("%", "%%")

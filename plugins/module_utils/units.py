@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from ansible_collections.eventlog.drills.plugins.module_utils.probes import PROBES
 
 
 class UnitError(Exception):
@@ -36,10 +40,20 @@ class Unit:
     @classmethod
     def from_dict(cls, spec: Mapping[str, Any]) -> Unit:
         """Build a unit from a role's mapping. Raises UnitError on an unknown or a missing key."""
+        name = spec.get("name", "?")
         try:
-            return cls(**{**spec, "ports": [int(port) for port in spec.get("ports", ())]})
-        except TypeError as error:
-            raise UnitError(f"unit {spec.get('name', '?')}: {error}") from error
+            unit = cls(**{**spec, "ports": [int(port) for port in spec.get("ports", ())]})
+        except (TypeError, ValueError) as error:
+            raise UnitError(f"unit {name}: {error}") from error
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", unit.name):
+            raise UnitError(f"unit {name!r}: a name has letters, digits, dots, hyphens and underscores only")
+        if f"SIG{unit.stop_signal}" not in signal.Signals.__members__:
+            raise UnitError(f"unit {name}: stop_signal {unit.stop_signal!r} is no signal; write it like TERM or INT")
+        if unit.probe and unit.probe.get("type") not in PROBES:
+            raise UnitError(
+                f"unit {name}: the probe's type is {unit.probe.get('type')!r} and not one of {', '.join(PROBES)}"
+            )
+        return unit
 
     def digest(self) -> str:
         """A hash of everything that the running process depends on: its description and its configuration files."""

@@ -105,7 +105,9 @@ receipts:
     milestones: {description: "Seconds to process, port and ready.", type: dict, returned: always}
 """
 
+import http.client
 import time
+import xmlrpc.client
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -122,17 +124,20 @@ VERBS = {
 
 def would_change(supervisor: Supervisor, units: list[Unit], state: str) -> bool:
     """What check mode answers: whether the verb would do anything."""
-    if state == "installed":
-        return any(supervisor.outdated(unit) for unit in units)
-    if state == "started":
-        return any(not supervisor.running(unit) or supervisor.outdated(unit) for unit in units)
-    if state in ("observed", "ready"):
-        return False
-    if state == "paused":
-        return any(member.state != "T" for unit in units for member in supervisor.members(unit.name))
-    if state == "unpaused":
-        return any(member.state == "T" for unit in units for member in supervisor.members(unit.name))
-    return any(supervisor.members(unit.name) for unit in units)
+    members = [member for unit in units for member in supervisor.members(unit.name)]
+    installed = set(supervisor.installed())
+    known = installed & {unit.name for unit in units} if units else installed
+    return {
+        "installed": any(supervisor.outdated(unit) for unit in units),
+        "started": any(not supervisor.current(unit) for unit in units),
+        "ready": False,
+        "observed": False,
+        "stopped": bool(members),
+        "killed": bool(members),
+        "paused": any(member.state != "T" for member in members),
+        "unpaused": any(member.state == "T" for member in members),
+        "absent": bool(known) or (not units and supervisor.alive()),
+    }[state]
 
 
 def start(
@@ -165,8 +170,9 @@ def apply(supervisor: Supervisor, units: list[Unit], state: str, wait: bool) -> 
         changed = start(supervisor, units, wait, since, milestones) or changed
     elif state in VERBS:
         changed = any(in_parallel(units, lambda unit: VERBS[state](supervisor, unit)))
-    if state in ("ready", "unpaused"):
-        milestones.update(supervisor.await_ready(units, since))
+    if state in ("ready", "unpaused"):  # what did not run before it was unpaused has nothing to come back to
+        awaited = [unit for unit in units if state == "ready" or before[unit.name]["members"]]
+        milestones.update(supervisor.await_ready(awaited, since))
     after = {unit.name: supervisor.observe(unit) for unit in units}
     return {
         "changed": changed,
@@ -180,7 +186,7 @@ def apply(supervisor: Supervisor, units: list[Unit], state: str, wait: bool) -> 
 def remove(supervisor: Supervisor, units: list[Unit]) -> dict[str, Any]:
     """Stop and forget the units; without any, everything that is installed, and supervisord itself."""
     everything = not units
-    targets = units or [Unit(name=name, argv=[], cwd="/") for name in supervisor.installed()]
+    targets = units or [supervisor.installed_unit(name) for name in supervisor.installed()]
     changed = any(in_parallel(targets, supervisor.stop))
     changed = any([supervisor.remove(unit.name) for unit in targets]) or changed  # noqa: C419 (every unit)
     if everything:
@@ -226,6 +232,8 @@ def main() -> None:
         module.exit_json(**apply(supervisor, units, args["state"], args["wait"]))
     except UnitError as error:
         module.fail_json(msg=str(error))
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+        module.fail_json(msg=f"the supervisord at {supervisor.socket} does not do as it is told: {error}")
 
 
 if __name__ == "__main__":
