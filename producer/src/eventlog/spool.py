@@ -264,10 +264,14 @@ class Spool:
         return BlockReader(self._path)
 
     def close(self) -> None:
+        """Close the file and let go of the lock; a second call does nothing."""
+        if self._lock < 0:
+            return
         with suppress(OSError):
             self._reserve.unlink(missing_ok=True)
         self._connection.close()
         os.close(self._lock)
+        self._lock = -1
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
