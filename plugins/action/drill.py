@@ -29,6 +29,7 @@ ARGUMENTS: dict[str, Any] = {
     "capacity": {"type": "float", "default": 2000.0},
     "retention_hours": {"type": "float", "default": 168.0},
     "settings": {"type": "dict", "default": {}},
+    "limits": {"type": "dict", "default": {}},
     "task": {"type": "str"},
     "message": {"type": "raw"},
 }
@@ -109,12 +110,12 @@ class ActionModule(DrillAction):
 
     def _trouble(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Journal the failure of a task, unless the journal says it better already."""
-        path = _running(task_vars)
-        if path is None:
-            return {"changed": False}
-        rehearsal = self.rehearsal(task_vars)
         message = args["message"]
         failed: Mapping[str, Any] = message if isinstance(message, Mapping) else {"msg": str(message)}
+        if _running(task_vars) is None:
+            # A rescue that succeeds would turn a refusal into an exit status of 0.
+            return {"failed": True, "said": True, "msg": str(failed.get("msg"))}
+        rehearsal = self.rehearsal(task_vars)
         if not failed.get("receipts_refuted"):
             lines = str(failed.get("msg") or failed.get("stderr") or "no message").strip().splitlines()
             rehearsal.note("trouble", task=args["task"], message=" ".join(lines[:_TROUBLE_LINES]), evidence=lines)
@@ -140,17 +141,14 @@ class ActionModule(DrillAction):
             return {"changed": False, "skipped": True, "msg": "no drill runs"}
         rehearsal = self.rehearsal(task_vars)
 
-        def read(request: Mapping[str, Any]) -> Mapping[str, Any]:
-            arguments = {"config": rehearsal.state.config, **request}
-            return self.module("eventlog.drills.books", arguments, task_vars)
-
-        closing.close_books(rehearsal, read)
+        closing.close_books(rehearsal, args["limits"])
         found = closing.conclude(rehearsal, Path(args["runs"]))
         failed = found.outcome is not Outcome.PASS
         return {
             "changed": False,
             "failed": failed,
             "msg": f"{found.outcome.label}: {found.reason}",
+            "said": True,
             "verdict": found.as_dict(),
             "run": str(rehearsal.run.path),
         }

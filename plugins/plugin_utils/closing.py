@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, ledger, live, observing, opening, verdict
-from ansible_collections.eventlog.drills.plugins.plugin_utils.host import HostError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.host import HostError, quoted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import Record
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import Conservation
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.report import render_run
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, healthy
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Verdict
-
-#: Asks the books reader on the host: the windows in, what it found per source out.
-ReadBooks = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 #: Samples at either end of the drill that the law of counts is taken from; counts of one sample are read milliseconds
 #: apart, so a single one may be off by what passed meanwhile.
@@ -77,8 +75,11 @@ def _passed(sample: Snapshot, target: Mapping[str, Any]) -> bool:
     return acked >= int(target["generated"]) and all(int(done.get(p, 0)) >= int(end) for p, end in ends.items())
 
 
-def close_books(rehearsal: Rehearsal, read: ReadBooks) -> None:
-    """Read and balance the books of the window, and check the law of counts."""
+def close_books(rehearsal: Rehearsal, limits: Mapping[str, int] | None = None) -> None:
+    """Read and balance the books of the window, and check the law of counts.
+
+    :param limits: how many records may be ``repeated``, ``rewritten`` or ``rejected`` at most; no limit when left out.
+    """
     records = rehearsal.records
     windows = journal.of_kind(records, "window")
     if not windows or opening.units_away(rehearsal):
@@ -89,8 +90,7 @@ def close_books(rehearsal: Rehearsal, read: ReadBooks) -> None:
         return
     began = time.time()
     try:
-        found = read(request(windows[0], windows[-1]))
-        balanced = ledger.balance(found)
+        balanced = ledger.balance(_read(rehearsal, request(rehearsal, windows[0], windows[-1])))
     except (RehearsalError, HostError, KeyError, TypeError, ValueError) as error:
         rehearsal.note("books", error=str(error))
         rehearsal.say(live.line("books", f"cannot be read: {error}"))
@@ -98,7 +98,11 @@ def close_books(rehearsal: Rehearsal, read: ReadBooks) -> None:
     unclosed = [] if windows[-1]["passed"] else ["the window was not passed in time: records may still be on their way"]
     rehearsal.note(
         "books",
-        **{**balanced.as_dict(), "unclosed": [*balanced.unclosed, *unclosed]},
+        **{
+            **balanced.as_dict(),
+            "unclosed": [*balanced.unclosed, *unclosed],
+            "excesses": [*balanced.excesses, *ledger.beyond(balanced, limits or {})],
+        },
         seconds=time.time() - began,
     )
     rehearsal.say(live.line("books", balanced.summary()))
@@ -107,13 +111,34 @@ def close_books(rehearsal: Rehearsal, read: ReadBooks) -> None:
     _conserve(rehearsal, balanced, float(windows[0]["at"]), float(windows[-1]["at"]))
 
 
-def request(first: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
-    """What the books reader is asked for: per source the window of seqs, and the offsets to read from."""
-    windows = {str(last["source"]): [int(first["generated"]) + 1, int(last["generated"])]}
-    if first["source"] != last["source"]:
-        # The spool was made anew in between: the new source begins at 1, and the old one ends where it was last seen.
-        windows[str(last["source"])] = [1, int(last["generated"])]
-    return {"windows": windows, "offsets": first["offsets"], "topic_id": first["topic_id"], "since": first["at"]}
+def request(rehearsal: Rehearsal, first: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
+    """What the books reader is asked for: the window of seqs per source, and from where to read the topic.
+
+    A spool that was made anew is a new source: it begins at 1, and the old one ends where it was last seen.
+    """
+    reached: dict[str, int] = {}
+    for sample in rehearsal.samples:
+        source = sample["producer"].get("source")
+        if source and first["at"] <= float(sample["time"]) <= last["at"] and sample["producer"]["count"] is not None:
+            reached[str(source)] = int(sample["producer"]["count"])
+    reached[str(last["source"])] = int(last["generated"])
+    begins = {str(first["source"]): int(first["generated"]) + 1}
+    return {
+        "sources": {
+            source: [begins.get(source, 1), end] for source, end in reached.items() if end >= begins.get(source, 1)
+        },
+        "kafka_from": first["offsets"] if first["topic_id"] == last["topic_id"] else {},
+        # The host's own clock stamped what the sink wrote.
+        "since": float(first["at"]) + rehearsal.state.offset,
+    }
+
+
+def _read(rehearsal: Rehearsal, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    state = rehearsal.state
+    reader = quoted(state.python, "-m", "eventlog.books", "--config", state.config, "--request", "-")
+    script = f"printf %s {quoted(json.dumps(wanted))} | PYTHONPATH={quoted(state.pythonpath)} {reader}"
+    found: dict[str, Any] = json.loads(rehearsal.host.run(script))
+    return found
 
 
 def _conserve(rehearsal: Rehearsal, balanced: ledger.Ledger, opened: float, closed: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host
@@ -47,18 +46,3 @@ class DrillAction(ActionBase):
         rehearsal = Rehearsal.resume(str(path), self.host(), say)
         rehearsal.absorb(task_vars.get("__runtime_receipts"))
         return rehearsal
-
-    def module(self, name: str, arguments: Mapping[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a module on the host.
-
-        :raises RehearsalError: it failed; the message is the module's.
-        """
-        try:
-            result: dict[str, Any] = self._execute_module(
-                module_name=name, module_args=dict(arguments), task_vars=dict(task_vars)
-            )
-        except AnsibleError as error:
-            raise RehearsalError(f"{name}: {error}") from error
-        if result.get("failed"):
-            raise RehearsalError(f"{name}: {result.get('msg') or result.get('module_stderr') or 'failed'}")
-        return result

@@ -20,6 +20,9 @@ HOPS = (
     ("acked", "kafka", "acknowledged by Kafka, but not in the topic", "lost in Kafka"),
     ("kafka", "cassandra", "in Kafka, but not in Cassandra", "lost between Kafka and Cassandra"),
 )
+#: Who reads each hop, as the books reader names those that did not answer.
+_READER_OF = {"generated": "spool", "acked": "spool", "kafka": "kafka", "cassandra": "cassandra"}
+_READERS = frozenset(_READER_OF.values())
 #: Ranges listed in a sentence before the rest is only counted.
 SHOWN_RANGES = 5
 
@@ -163,8 +166,10 @@ def balance(books: Mapping[str, Any]) -> Ledger:
     :param books: its result: ``sources`` maps each source to ``window`` and the ranges per hop, ``rewritten``
         counts the rows that the sink wrote again.
     """
-    entries = [_entry(source, found) for source, found in sorted(books.get("sources", {}).items())]
-    losses, excesses, unclosed = [], [], list(books.get("unclosed", []))
+    unclosed = [str(text) for text in books.get("unclosed", [])]
+    unread = frozenset(hop for hop in _READERS if any(text.startswith(f"{hop}:") for text in unclosed))
+    entries = [_entry(source, found, unread) for source, found in sorted(books.get("sources", {}).items())]
+    losses, excesses = [], _strangers(books.get("unexpected") or {})
     for entry in entries:
         losses += [_loss(entry, hop, ranges, books) for hop, ranges in entry.missing.items()]
         excesses += [
@@ -176,7 +181,29 @@ def balance(books: Mapping[str, Any]) -> Ledger:
     return Ledger(entries, int(books.get("rewritten") or 0), losses, excesses, unclosed)
 
 
-def _entry(source: str, found: Mapping[str, Any]) -> Entry:
+def _strangers(unexpected: Mapping[str, Any]) -> list[str]:
+    """Events of sources that no producer of this window is."""
+    return [
+        f"{source} seq {show(ranges)}: in Kafka, but of a source that is none of this pipeline's producers"
+        for source, ranges in sorted((unexpected.get("sources") or {}).items())
+    ]
+
+
+def beyond(ledger: Ledger, limits: Mapping[str, int]) -> list[str]:
+    """One line for each figure of the books that is larger than a drill allows."""
+    figures = {
+        "repeated": ledger.repeated,
+        "rewritten": ledger.rewritten,
+        "rejected": ledger.total("rejected"),
+    }
+    return [
+        f"{number(figures[name])} records {name}, but at most {number(most)} may be"
+        for name, most in limits.items()
+        if figures[name] > most
+    ]
+
+
+def _entry(source: str, found: Mapping[str, Any], unread: frozenset[str]) -> Entry:
     window = (int(found["window"][0]), int(found["window"][1]))
     within = [window]
     hops = {
@@ -184,6 +211,10 @@ def _entry(source: str, found: Mapping[str, Any]) -> Entry:
     }
     missing = {"producer": subtract(within, hops["generated"])}
     for before, after, *_ in HOPS:
+        if {_READER_OF[before], _READER_OF[after]} & unread:
+            # What could not be read is not lost; it is unclosed.
+            missing[after] = []
+            continue
         arrived = (
             unite(hops[after], hops["rejected"]) if after != "acked" else unite(hops["acked"], found.get("refused", []))
         )
