@@ -33,6 +33,7 @@ from ansible_collections.eventlog.drills.plugins.module_utils.processes import (
 from ansible_collections.eventlog.drills.plugins.module_utils.units import Unit, UnitError
 
 POLL_SECONDS = 0.1
+FORK_SECONDS = 0.005  # between looks at a child that has not made its process group yet
 SOCKET_NAME = "supervisor.sock"
 SOCKET_PATH_LIMIT = 107  # sun_path of unix(7), less the final zero
 LOG_TAIL_LINES = 15
@@ -184,6 +185,10 @@ class Supervisor:
             return {}
         return record if record.get("boot") == boot_id() else {}
 
+    def _write_record(self, name: str, leader: Member, digest: str, log_offset: int) -> None:
+        record = {"pid": leader.pid, "start_time": leader.start_time, "boot": boot_id()}
+        self._record_path(name).write_text(json.dumps({**record, "digest": digest, "log_offset": log_offset}))
+
     def members(self, name: str) -> list[Member]:
         """The living processes of a unit, whether supervisord still knows them or not."""
         record = self._record(name)
@@ -233,12 +238,12 @@ class Supervisor:
 
     def start(self, unit: Unit) -> bool:
         """Start the unit unless it runs as described; returns whether a process was started. Does not wait."""
+        self.adopt(unit.name)
         if self.current(unit):
             return False
         self.stop(unit)
-        # Before the ports are looked at: this also ends a process that an interrupted start left without a record.
-        self._load(unit)
         self._refuse_foreign_ports(unit)
+        self._load(unit)
         digest = unit.digest()
         log = self.log_path(unit.name)
         offset = log.stat().st_size if log.exists() else 0
@@ -246,19 +251,21 @@ class Supervisor:
             self.rpc.startProcess(unit.name, False)
         except xmlrpc.client.Fault as fault:
             raise UnitError(f"{unit.name} did not start: {fault.faultString}") from fault
-        leader = self._leader(unit, offset)
-        self._record_path(unit.name).write_text(
-            json.dumps(
-                {
-                    "pid": leader.pid,
-                    "start_time": leader.start_time,
-                    "boot": boot_id(),
-                    "digest": digest,
-                    "log_offset": offset,
-                }
-            ),
-            encoding="utf-8",
-        )
+        self._write_record(unit.name, self._leader(unit, offset), digest, offset)
+        return True
+
+    def adopt(self, name: str) -> bool:
+        """Make the record that an interrupted start left unwritten, from what supervisord knows; returns whether."""
+        if self.members(name) or not self.alive():
+            return False
+        try:
+            pid = self.rpc.getProcessInfo(name)["pid"]
+        except xmlrpc.client.Fault:  # it does not know the unit
+            return False
+        leader = read_member(pid) if pid else None
+        if leader is None or leader.gone:
+            return False
+        self._write_record(name, leader, "", 0)
         return True
 
     def stop(self, unit: Unit) -> bool:
@@ -370,8 +377,12 @@ class Supervisor:
         return None
 
     def _leader(self, unit: Unit, log_offset: int) -> Member:
+        """The process that supervisord has just forked, once it leads the process group that makes it findable."""
         info = self.rpc.getProcessInfo(unit.name)
         leader = read_member(info["pid"]) if info["pid"] else None
+        while leader and leader.pgid != leader.pid and not leader.gone:
+            time.sleep(FORK_SECONDS)
+            leader = read_member(leader.pid)
         if leader is None:
             with contextlib.suppress(OSError):
                 text = self.log_path(unit.name).read_bytes()[log_offset:].decode("utf-8", "replace")
@@ -468,12 +479,13 @@ def _command(unit: Unit) -> str:
     """The unit's command line in supervisord's syntax.
 
     The environment goes through env(1), since supervisord's own list knows no escaping. A comment would begin at a
-    blank with # or ; even within quotes; all such places are within single quotes, which may be closed and reopened.
+    blank with # or ; even within quotes, and %(here)s is expanded even when escaped; all such places are within single
+    quotes, which may be closed and reopened in their middle.
     """
     command = shlex.join(["/usr/bin/env", *(f"{key}={value}" for key, value in sorted(unit.env.items())), *unit.argv])
     if "\n" in command:
         raise UnitError(f"{unit.name}: a line break in its command or environment cannot be told to supervisord")
-    return re.sub(r"(\s)([#;])", r"\1''\2", command)
+    return re.sub(r"(\s)([#;])|(%)(\()", r"\1\3''\2\4", command)
 
 
 def _escape(value: str) -> str:

@@ -187,6 +187,8 @@ def remove(supervisor: Supervisor, units: list[Unit]) -> dict[str, Any]:
     """Stop and forget the units; without any, everything that is installed, and supervisord itself."""
     everything = not units
     targets = units or [supervisor.installed_unit(name) for name in supervisor.installed()]
+    for unit in targets:
+        supervisor.adopt(unit.name)
     changed = any(in_parallel(targets, supervisor.stop))
     changed = any([supervisor.remove(unit.name) for unit in targets]) or changed  # noqa: C419 (every unit)
     if everything:
