@@ -67,7 +67,7 @@ def main(folder: str, requirements: str, cache_folder: str) -> None:
         return
     started = time.monotonic()
     tools = f"{Path(requirements).stem} tools"
-    print(f" environment     Python {platform.python_version()}, installing {tools} …", flush=True)
+    print(f" environment Python {platform.python_version()}, installing {tools} …", flush=True)
     env = {**os.environ, "UV_CACHE_DIR": str(cache / "uv"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     env.pop("PYTHONPATH", None)
     if "PIP_INDEX_URL" in env:
@@ -93,7 +93,7 @@ def main(folder: str, requirements: str, cache_folder: str) -> None:
     site = next((venv / "lib").glob("python*/site-packages"))
     (site / "eventlog_drills.pth").write_text(f"{Path(__file__).resolve().parent.parent / 'collections'}\n")
     stamp.write_text(digest)
-    print(f" environment     ready in {time.monotonic() - started:.0f} s", flush=True)
+    print(f" environment ready in {time.monotonic() - started:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

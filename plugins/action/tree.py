@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.eventlog.drills.plugins.plugin_utils.live import line
 from ansible_collections.eventlog.drills.plugins.plugin_utils.trees import TreeError, TreeSpec, ensure_tree
 
 display = Display()
@@ -50,7 +51,7 @@ class ActionModule(ActionBase):
             target = cache / "trees" / spec.folder
             return {**result, "path": str(target), "changed": not target.is_dir()}
         try:
-            path, built = ensure_tree(spec, cache, lambda text: display.display(f" distributions   {text}"))
+            path, built = ensure_tree(spec, cache, lambda text: display.display(line("fetch", text)))
         except TreeError as error:
             return {**result, "failed": True, "msg": str(error)}
         return {**result, "path": str(path), "changed": built}

@@ -20,7 +20,7 @@ version_added: "0.1.0"
 description:
   - Shows the names of plays, the lines that the drills and the runtime print themselves, and failures as the message
     they carry, without dictionaries around them.
-  - A result with C(progress) (a line, or a list of lines) has them shown.
+  - A result with C(progress) (a line, or a list of lines) has them shown, and so has the message of a debug task.
   - On a terminal the task at work is shown in a line of its own that vanishes when it is done.
   - With C(-v), or in check mode with C(--diff), everything is shown as P(ansible.builtin.default#callback) shows it.
 extends_documentation_fragment:
@@ -122,7 +122,10 @@ class CallbackModule(DefaultCallback):
         if self._loud:
             super().v2_runner_on_ok(result)
             return
-        self._progress(_result_of(result))
+        found = _result_of(result)
+        if _action_of(result) in C._ACTION_DEBUG:  # what a playbook itself wants to say
+            found = {"progress": found.get("msg")}
+        self._progress(found)
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """Show the lines that the item asks for."""
@@ -209,6 +212,11 @@ class CallbackModule(DefaultCallback):
 def _result_of(result: Any) -> dict[str, Any]:
     found = result.result if hasattr(result, "result") else result._result
     return dict(found)
+
+
+def _action_of(result: Any) -> str:
+    task = result.task if hasattr(result, "task") else result._task
+    return str(task.action)
 
 
 def _task_of(result: Any) -> str:
