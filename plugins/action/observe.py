@@ -8,7 +8,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action impor
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.observing import CONDITIONS, Phase, observe
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import RehearsalError
-from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import COUNTS, FLINK_STATES, SHAPES
+from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import COUNTS, FLINK_STATES, PARTS, SHAPES
 
 ARGUMENTS: dict[str, Any] = {
     "phase": {"type": "str", "required": True},
@@ -18,6 +18,7 @@ ARGUMENTS: dict[str, Any] = {
     "expect": {"type": "dict", "default": {}},
     "rate": {"type": "str", "default": "offered"},
     "settle": {"type": "float", "default": 3.0},
+    "same_as": {"type": "str"},
     "owners": {"type": "dict", "default": {}},
 }
 
@@ -60,6 +61,7 @@ def phase_of(args: dict[str, Any]) -> Phase:
         any_rate=rate == "any",
         settle=args["settle"],
         owners=args["owners"],
+        same_as=args["same_as"],
     )
 
 
@@ -67,8 +69,8 @@ def wrong_expectation(expect: dict[str, Any]) -> str:
     """One line naming the first expectation that does not exist, empty when all do."""
     for subject, shape in expect.items():
         choices = FLINK_STATES if subject == "flink" else SHAPES
-        if subject not in (*COUNTS, "flink"):
-            return f"expect: there is no {subject!r}; choose from {', '.join(COUNTS)}, flink"
+        if subject not in (*COUNTS, *PARTS, "flink"):
+            return f"expect: there is no {subject!r}; choose from {', '.join((*COUNTS, *PARTS, 'flink'))}"
         unknown = [item for item in (shape if isinstance(shape, list) else [shape]) if item not in choices]
         if unknown or (subject == "flink" and isinstance(shape, list)) or shape == []:
             return f"expect: {subject} cannot be {shape!r}; choose from {', '.join(choices)}"

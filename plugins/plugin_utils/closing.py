@@ -11,7 +11,6 @@ from typing import Any
 
 from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, ledger, live, observing, opening, verdict
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import HostError, quoted
-from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import Record
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import Conservation
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.report import render_run
@@ -37,7 +36,7 @@ def settle(rehearsal: Rehearsal, options: Closing) -> None:
     The end of the window is where the producer stands now; it streams on meanwhile.
     """
     records = rehearsal.records
-    if journal.last(records, "window") is None or opening.units_away(rehearsal):
+    if journal.last(records, "window") is None or rehearsal.away():
         return
     converged = [record for record in records if record["kind"] == "recovery" and record.get("drained") is not None]
     if rehearsal.undos() or not converged:
@@ -82,7 +81,7 @@ def close_books(rehearsal: Rehearsal, limits: Mapping[str, int] | None = None) -
     """
     records = rehearsal.records
     windows = journal.of_kind(records, "window")
-    if not windows or opening.units_away(rehearsal):
+    if not windows or rehearsal.away():
         return
     if windows[-1]["state"] != "closed":
         rehearsal.note("books", error="the pipeline did not come back far enough to close them")
@@ -211,24 +210,3 @@ def _shown_path(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def summary(records: Iterable[Record]) -> dict[str, Any]:
-    """What a table of several drills shows of one."""
-    kept = list(records)
-    begin, judged = journal.last(kept, "begin") or {}, journal.last(kept, "verdict") or {}
-    books, recovered = journal.last(kept, "books") or {}, journal.last(kept, "recovery") or {}
-    return {
-        "drill": begin.get("drill"),
-        "title": begin.get("title"),
-        "run": begin.get("run"),
-        "began": begin.get("time"),
-        "ended": judged.get("time"),
-        "outcome": judged.get("outcome"),
-        "reason": judged.get("reason"),
-        "window": books.get("window"),
-        "lost": books.get("lost"),
-        "repeated": books.get("repeated"),
-        "rewritten": books.get("rewritten"),
-        "recovery": recovered.get("total"),
-    }

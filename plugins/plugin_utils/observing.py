@@ -28,6 +28,7 @@ class Phase:
     any_rate: bool = False  #: growth of any speed will do
     settle: float = 3.0  #: how long a count that is to be static may still move
     owners: Mapping[str, str] = field(default_factory=dict)  #: setting that owns each phase of a recovery
+    same_as: str | None = None  #: an earlier phase that ended with the very counts and positions this one must end with
 
 
 def observe(rehearsal: Rehearsal, phase: Phase) -> dict[str, Any]:
@@ -41,7 +42,8 @@ def observe(rehearsal: Rehearsal, phase: Phase) -> dict[str, Any]:
         raise RehearsalError(
             "no steady state was recorded: begin the drill first (eventlog.drills.drill, tasks_from: begin)"
         )
-    began = rehearsal.last_change() if phase.until is None else _recovery_began(rehearsal)
+    # A phase begins with the change before it, or where the phase before it ended.
+    began = max(rehearsal.last_change(), rehearsal.last_end()) if phase.until is None else _recovery_began(rehearsal)
     rehearsal.note("phase", phase=phase.name, state="started", at=began, until=phase.until, duration=phase.duration)
     if phase.until is None:
         return _hold(rehearsal, phase, began)
@@ -117,7 +119,7 @@ def _await(rehearsal: Rehearsal, phase: Phase, steady: Steady, began: float) -> 
     end = moment[-1] if moment else time.time()
     if phase.until == "converged":
         return _recovered(rehearsal, phase, steady, display, began=began, end=end)
-    checks = _judge(rehearsal, phase, began, end) if phase.expect else []
+    checks = _judge(rehearsal, phase, began, end)
     if not reached:
         missing = "not at rest" if phase.until == "at_rest" else f"not {phase.until}"
         checks.append(Check("pipeline", str(phase.until), missing, False, f"after {end - began:.0f} s"))
@@ -128,7 +130,7 @@ def _await(rehearsal: Rehearsal, phase: Phase, steady: Steady, began: float) -> 
 def _recovered(
     rehearsal: Rehearsal, phase: Phase, steady: Steady, display: _Display, *, began: float, end: float
 ) -> dict[str, Any]:
-    checks = _judge(rehearsal, phase, began, end) if phase.expect else []
+    checks = _judge(rehearsal, phase, began, end)
     found = recovery.split(rehearsal.undos(), rehearsal.samples, steady, owners=phase.owners)
     if found is None:
         # Nothing was taken away in this drill, so there is nothing to split: only whether it converged.
@@ -173,9 +175,20 @@ def _judge(rehearsal: Rehearsal, phase: Phase, since: float, until: float) -> li
     rate = None
     if not phase.any_rate:
         rate = phase.rate or shapes.offered_rate(rehearsal.samples, since=since, until=until)
-    return shapes.judge_phase(
+    checks = shapes.judge_phase(
         phase.expect, rehearsal.samples, since=since, until=until, rate=rate, settle_seconds=phase.settle
     )
+    return checks + (_compare(rehearsal, phase.same_as, until) if phase.same_as else [])
+
+
+def _compare(rehearsal: Rehearsal, earlier: str, until: float) -> list[Check]:
+    """Counts and positions now against those at the end of an earlier phase."""
+    ends = [r["until"] for r in rehearsal.records if r["kind"] == "observation" and r["phase"] == earlier]
+    before = shapes.last_healthy(rehearsal.samples, until=float(ends[-1])) if ends else None
+    after = shapes.last_healthy(rehearsal.samples, until=until)
+    if before is None or after is None or before is after:
+        return [Check("positions", f"as at the end of {earlier}", "no healthy sample to compare", None)]
+    return shapes.same_positions(before, after, earlier)
 
 
 def _record(

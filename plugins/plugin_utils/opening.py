@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, plan, receipts
+from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, plan
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError, quoted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import (
@@ -279,8 +279,3 @@ def marks(sample: Snapshot) -> dict[str, Any]:
         "next_offsets": sample["cassandra"].get("next_offsets") or {},
         "lag": sample["lag"]["count"],
     }
-
-
-def units_away(rehearsal: Rehearsal) -> dict[str, str]:
-    """Units that are away now and the verb that brings each back."""
-    return receipts.outstanding(rehearsal.records)

@@ -24,6 +24,8 @@ Say = Callable[[str], None]
 
 #: Bytes of samples fetched at once: hours of them, so that a long gap is caught up in a few steps.
 _FETCH_BYTES = 4 * 1024**2
+#: Roles in the order in which their units come back; a unit's name begins with its role's.
+SERVICES = ("kafka", "cassandra", "flink", "producer")
 #: Seconds without a new sample after which the sampler counts as gone.
 SAMPLER_SILENCE_SECONDS = 30.0
 
@@ -218,14 +220,33 @@ class Rehearsal:
         return records
 
     def last_change(self) -> float:
-        """When the last fault or undo was done, seconds since the epoch; now when there was none."""
+        """When the last fault, undo or change of the stream was done, seconds since the epoch; now without any."""
         done = [
             receipts.ended(receipt)
             for record in self.records
             if record["kind"] in ("fault", "undo")
             for receipt in record.get("receipts", [])
         ]
+        done += [float(record["time"]) for record in self.records if "streaming" in record and record["kind"] == "note"]
         return max(done, default=time.time())
+
+    def last_end(self) -> float:
+        """When the last phase ended; minus infinity before the first."""
+        ends = [float(r["at"]) for r in self.records if r["kind"] == "phase" and r["state"] == "ended"]
+        return max(ends, default=float("-inf"))
+
+    def away(self) -> list[dict[str, str]]:
+        """What must be brought back, in the order in which it should: the role and its verb."""
+        units = receipts.outstanding(self.records)
+        found = [
+            {"role": role, "verb": next(verb for unit, verb in units.items() if unit.split("-")[0] == role)}
+            for role in SERVICES
+            if any(unit.split("-")[0] == role for unit in units)
+        ]
+        streams = [record["streaming"] for record in self.records if record["kind"] == "note" and "streaming" in record]
+        if streams and not streams[-1]:
+            found.append({"role": "producer", "verb": "resume_stream"})
+        return found
 
     def undos(self) -> list[Record]:
         """The undo records since the last recovery was observed."""

@@ -18,6 +18,12 @@ from typing import Any
 Snapshot = Mapping[str, Any]
 
 COUNTS = ("producer", "kafka", "cassandra", "lag")
+#: Further counts that can be judged: subject to hop and field of the snapshot.
+PARTS = {
+    "spool": ("producer", "buffered"),
+    "dead_letters": ("kafka", "dead_letters"),
+    "rejected": ("cassandra", "rejected"),
+}
 SHAPES = ("static", "grows", "drains", "unreachable", "reachable")
 #: What ``flink`` may be expected to be: a state of the job and its tasks, not a count.
 FLINK_STATES = ("running", "unreachable", "retrying")
@@ -87,10 +93,11 @@ def readings(
     A value that was read before ``since`` and is only repeated afterwards does not count: it describes the time before.
     """
     found = []
+    name, field = PARTS.get(subject, (subject, "count"))
     for sample in samples:
-        hop = sample.get(subject) or {}
+        hop = sample.get(name) or {}
         taken = float(sample["time"])
-        count = hop.get("count")
+        count = hop.get(field)
         reachable = bool(hop.get("reachable")) and count is not None
         at = taken - float(hop.get("age") or 0.0) if reachable else taken
         if since <= at and taken <= until:
@@ -320,6 +327,33 @@ def why_not_healthy(sample: Snapshot) -> str:
     return ""
 
 
+def last_healthy(samples: Sequence[Snapshot], *, until: float) -> Snapshot | None:
+    """The last sample up to a moment in which everything could be read; None when there is none."""
+    return next((sample for sample in reversed(samples) if float(sample["time"]) <= until and healthy(sample)), None)
+
+
+def same_positions(before: Snapshot, after: Snapshot, name: str) -> list[Check]:
+    """Whether two samples show the same counts, and per partition the same end and the same processed position."""
+    expected = f"as at the end of {name}"
+    pairs = [(hop, before[hop]["count"], after[hop]["count"]) for hop in ("producer", "kafka", "cassandra")]
+    pairs.append(("end offsets", before["kafka"].get("partitions"), after["kafka"].get("partitions")))
+    pairs.append(("positions", before["cassandra"].get("next_offsets"), after["cassandra"].get("next_offsets")))
+    return [
+        Check(
+            subject,
+            expected,
+            "the same" if old == new else "different",
+            old == new,
+            f"{_shown(old)} then {_shown(new)}",
+        )
+        for subject, old, new in pairs
+    ]
+
+
+def _shown(value: object) -> str:
+    return " ".join(f"{k}:{v}" for k, v in sorted(value.items())) if isinstance(value, Mapping) else str(value)
+
+
 def steady_state(samples: Sequence[Snapshot], *, wanted: int = MIN_READINGS) -> Steady | str:
     """The steady state shown by the last ``wanted`` samples, or one line saying why it is none yet."""
     recent = list(samples)[-wanted:]
@@ -413,6 +447,8 @@ def judge_phase(
     """
     checks = []
     for subject, shape in expect.items():
+        # What piles up or drains beside the counters moves at a rate of its own.
+        growth_rate = None if subject in PARTS else rate
         if subject == "flink":
             checks.append(judge_flink(str(shape), samples, since=since, until=until))
             continue
@@ -420,7 +456,7 @@ def judge_phase(
         moved_for = 0.0
         if "static" in ([shape] if isinstance(shape, str) else shape):
             found, moved_for = settle(found, within=settle_seconds)
-        check = judge(subject, shape, found, rate=rate)
+        check = judge(subject, shape, found, rate=growth_rate)
         if moved_for > 0:
             detail = f"{check.detail}; at rest after {moved_for:.1f} s"
             check = Check(check.subject, check.expected, check.seen, check.ok, detail)

@@ -89,7 +89,8 @@ def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
         if texts:
             final = outcome if isinstance(outcome, Outcome) else Outcome.FAIL
             others = [text for kind, text in findings if text != texts[0]]
-            return Verdict(final, texts[0], others)
+            reason = f"nothing lost, but {texts[0]}" if final is Outcome.DEGRADED else texts[0]
+            return Verdict(final, reason, others)
     return Verdict(Outcome.PASS, _pass_reason(records))
 
 
@@ -170,7 +171,7 @@ def _from_recovery(record: Mapping[str, Any]) -> list[_Finding]:
     if budget is not None and total > float(budget):
         longest = record.get("longest")
         owner = f"; longest: {longest}" if longest else ""
-        return [(Outcome.DEGRADED, f"nothing lost, but recovery took {total:.1f} s of {float(budget):.0f} s{owner}")]
+        return [(Outcome.DEGRADED, f"recovery took {total:.1f} s of {float(budget):.0f} s{owner}")]
     return []
 
 
