@@ -105,7 +105,8 @@ class KafkaBroker:
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic and wait until it is gone."""
-        self._admin().delete_topics([name])[name].result(10)
+        admin = self._admin()  # kept: its requests die with it
+        admin.delete_topics([name])[name].result(10)
         wait_until(lambda: not self.has_topic(name), 20, f"topic {name} is gone")
 
     def has_topic(self, name: str) -> bool:
@@ -262,6 +263,24 @@ class ProducerProcess:
     def ask(self, do: str, timeout: float = 10, **more: Any) -> dict[str, Any]:
         """One request on the control socket."""
         return control(self.config.producer.socket, {"do": do, **more}, timeout)
+
+    def until(self, condition: Callable[[dict[str, Any]], bool], what: str, timeout: float = 30) -> dict[str, Any]:
+        """The first status for which ``condition`` holds."""
+        last: dict[str, Any] = {}
+
+        def holds() -> bool:
+            last.update(self.ask("status"))
+            return condition(last)
+
+        try:
+            wait_until(holds, timeout, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nlast status: {last}\nthe producer says:\n{self.log}") from None
+        return last
+
+    def until_beyond(self, key: str, value: int, timeout: float = 30) -> dict[str, Any]:
+        """The first status whose ``key`` is greater than ``value``."""
+        return self.until(lambda status: int(status[key]) > value, f"{key} is beyond {value}", timeout)
 
     def reading(self) -> SpoolReading:
         return read_spool(self.config.producer.spool)

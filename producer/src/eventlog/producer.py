@@ -11,6 +11,7 @@ import argparse
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ from eventlog.control import ControlError, ControlServer, RequestError
 from eventlog.event import EventFactory
 from eventlog.generator import Generator
 from eventlog.publisher import Publisher
-from eventlog.spool import Spool, SpoolError
+from eventlog.spool import Spool, SpoolError, explain
 
 log = logging.getLogger("eventlog.producer")
 
@@ -39,6 +40,7 @@ class Producer:
     """
 
     def __init__(self, config: Config) -> None:
+        self._config = config
         self._started = time.time()
         # A queue and not an event: putting is safe inside a signal handler that interrupts the waiting thread.
         self._ended: SimpleQueue[None] = SimpleQueue()
@@ -108,6 +110,8 @@ class Producer:
             try:
                 run()
             except BaseException as error:
+                if isinstance(error, sqlite3.DatabaseError):
+                    error = explain(self._config.producer.spool, error)
                 self._failure = self._failure or error
                 self._ended.put(None)
 

@@ -146,6 +146,7 @@ class Spool:
             raise
         self._inode = path.stat().st_ino
         self._limited = False
+        self._giving_back = False
 
     def _open(self, rate: float) -> sqlite3.Connection:
         with _explained(self._path):
@@ -205,7 +206,7 @@ class Spool:
         except sqlite3.OperationalError as error:
             raise SpoolFull(_disk_reason(error)) from error
         except sqlite3.DatabaseError as error:
-            raise _explain(self._path, error) from error
+            raise explain(self._path, error) from error
         self._state = state
 
     def used_bytes(self) -> int:
@@ -222,13 +223,15 @@ class Spool:
     def give_back(self) -> bool:
         """Return one portion of free pages to the file system, if they are many; True if there may be more."""
         free, pages = (self._pragma(name) for name in ("freelist_count", "page_count"))
-        if free * PAGE_SIZE < GIVE_BACK_BYTES or free * 2 < pages:
-            return False
-        with suppress(sqlite3.Error):  # on a full disk the next portion is tried after the next commit
-            # The pragma frees one page per step; fetchall makes all the steps.
-            self._connection.execute(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})").fetchall()
-            return True
-        return False
+        many = free * PAGE_SIZE >= GIVE_BACK_BYTES and free * 2 >= pages
+        with suppress(sqlite3.OperationalError):  # on a full disk the next portion is tried after the next commit
+            if many:
+                # The pragma frees one page per step and returns no row; only executescript() makes all the steps.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})")
+            elif self._giving_back:
+                self._checkpoint()  # the file itself only shrinks now
+            self._giving_back = many
+        return self._giving_back
 
     def hold_reserve(self) -> bool:
         """Make the reserve on disk, if it is not there; False when there is no room for it."""
@@ -249,8 +252,8 @@ class Spool:
         """Give the reserve up, so that a full disk has room to forget what was acknowledged."""
         with suppress(OSError):
             self._reserve.unlink(missing_ok=True)
-        with suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        with suppress(sqlite3.OperationalError):
+            self._checkpoint()
 
     def removed(self) -> bool:
         """Whether the file was removed or replaced underneath: what is counted from now on would not be kept."""
@@ -272,6 +275,9 @@ class Spool:
         self._connection.close()
         os.close(self._lock)
         self._lock = -1
+
+    def _checkpoint(self) -> None:
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -404,11 +410,11 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        raise _explain(path, error) from error
+        raise explain(path, error) from error
 
 
-def _explain(path: Path, error: sqlite3.DatabaseError) -> SpoolError:
-    """What SQLite says, with what to do about it."""
+def explain(path: Path, error: sqlite3.DatabaseError) -> SpoolError:
+    """What SQLite says about the spool at ``path``, with what to do about it."""
     if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return SpoolError(f"spool {path} is damaged ({error}): move it away and start again")
     return SpoolError(f"spool {path} cannot be used: {error}")
