@@ -7,7 +7,7 @@ The request says which window, and the result says in which seqs each hop holds 
 ``sources``: source → ``[first, last]``, the seqs of its window. Without it, everything the spool's source has made.
 ``kafka_from``, ``kafka_to``: partition → offset, the stretch of the topic to be read, its end excluded; by default from
 the beginning to the end. Reading begins where the window began, or earlier.
-``since``: epoch seconds, from when rewrites count; by default nothing is left out.
+``since``: epoch seconds, from when rewrites count; by default all that the sink's log still knows.
 ``timeout``: seconds for all of it, 300 by default.
 
 The result's ranges are ``[[first, last], …]``, both included. A hop that could not be read holds nothing, and
@@ -93,6 +93,7 @@ class _Known:
     spool: _SpoolBooks | None
     kafka: KafkaReading | None
     end: Mapping[int, int]
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +116,16 @@ def read_books(config: Config, request: Mapping[str, Any]) -> dict[str, Any]:
     """
     wanted = Request.parse(request)
     began = time.monotonic()
+    deadline = began + wanted.timeout
     unclosed: list[str] = []
     spool = _try("spool", unclosed, lambda: _read_spool(config))
     kafka = _try("kafka", unclosed, lambda: KafkaHop(config, min(wanted.timeout, 10.0)).read())
     windows = _windows_of(wanted, spool, unclosed)
     end = wanted.kafka_to if wanted.kafka_to is not None else kafka.partitions if kafka else {}
     with ThreadPoolExecutor(1, thread_name_prefix="books") as pool:
-        tables_read = pool.submit(_read_tables, config, wanted, windows, _Known(spool, kafka, end))
+        tables_read = pool.submit(_read_tables, config, wanted, windows, _Known(spool, kafka, end, deadline))
         records = None
         if kafka is not None:
-            deadline = began + wanted.timeout
             records = _try("kafka", unclosed, lambda: read_topic(config, wanted.kafka_from, end, deadline))
         tables = _try("cassandra", unclosed, tables_read.result)
     # Read after the tables: a row that was written meanwhile belongs to an event that had been made before.
@@ -232,7 +233,7 @@ def _read_tables(
 ) -> _TableBooks:
     session = connect(config, REQUEST_TIMEOUT)
     try:
-        tables = Tables(session, config.event.bucket_size)
+        tables = Tables(session, config.event.bucket_size, known.deadline)
         rows = {source: tables.rows(source, *window) for source, window in windows.items()}
         if known.spool is not None and known.spool.source in rows:
             for first, last in tables.rows_after(known.spool.source, known.spool.made):

@@ -130,15 +130,15 @@ class Counters:
     def read(self, deadline: float, patience: float = PATIENCE) -> Snapshot:
         """Ask every hop and return what is known after at most ``deadline`` seconds.
 
-        Waits the whole deadline only for hops that were well before; for others ``patience`` seconds, and not at all
-        for one whose earlier reading has not come back.
+        Waits the whole deadline only for hops that did not fail before; for others ``patience`` seconds, and not at
+        all for one whose earlier reading has not come back.
         """
         began = time.monotonic()
         waits = []
         for probe in self._probes:
-            healthy = probe.healthy
+            promising = probe.promising
             if probe.ask():
-                waits.append((began + (deadline if healthy else min(patience, deadline)), probe))
+                waits.append((began + (deadline if promising else min(patience, deadline)), probe))
         for until, probe in sorted(waits, key=lambda wait: wait[0]):
             probe.wait(until)
         return self._snapshot()

@@ -13,10 +13,11 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from eventlog.config import ConfigError, load
 from eventlog.counts import Counters, Snapshot
@@ -92,15 +93,15 @@ def run(
     interval: float,
     seconds: float,
     goes_on: Callable[[], bool],
-    stop: threading.Event,
+    ended: SimpleQueue[None],
 ) -> None:
-    """Sample every ``interval`` seconds for ``seconds`` seconds, until ``stop`` is set or ``goes_on`` says no.
+    """Sample every ``interval`` seconds, for ``seconds`` or until ``ended`` holds something or ``goes_on`` says no.
 
     The moments are multiples of the interval from the start, so they do not drift; one that is missed is left out.
     """
     began = time.monotonic()
     tick = 0
-    while not stop.is_set() and goes_on():
+    while goes_on():
         snapshot = counters.read(interval * DEADLINE_SHARE)
         try:
             samples.append(snapshot)
@@ -114,15 +115,18 @@ def run(
         tick = max(tick + 1, int(elapsed / interval))
         if tick * interval >= seconds:
             return
-        stop.wait(tick * interval - elapsed)
+        with suppress(Empty):
+            ended.get(timeout=max(0.0, tick * interval - elapsed))
+            return
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; exit status 0 after its time, 2 for a wrong argument or configuration."""
     options = _parser().parse_args(arguments)
-    stop = threading.Event()
+    # A queue and not an event: putting is safe inside a signal handler that interrupts the waiting thread.
+    ended: SimpleQueue[None] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: ended.put(None))
     try:
         config = load(options.config)
         samples = Samples(options.out)
@@ -137,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             interval=options.interval,
             seconds=options.seconds,
             goes_on=lease.holds,
-            stop=stop,
+            ended=ended,
         )
     samples.close()
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from eventlog.intervals import IntervalSet
 
 CONCURRENT_READS = 16  # requests in flight; more gains nothing on a server with a few cores
 HOUR = 3600
+LOG_KEPT = 14 * 24 * HOUR  # seconds a row of `ingest_log` lives, its table's default TTL
 
 
 class Rejected(NamedTuple):
@@ -34,11 +36,15 @@ class Rewrites(NamedTuple):
 
 
 class Tables:
-    """The tables of one keyspace, over one session."""
+    """The tables of one keyspace, over one session, until ``deadline`` (a moment of ``time.monotonic``).
 
-    def __init__(self, session: Session, bucket_size: int) -> None:
+    Its methods raise what the driver raises, and TimeoutError after the deadline.
+    """
+
+    def __init__(self, session: Session, bucket_size: int, deadline: float) -> None:
         self._session = session
         self._bucket_size = bucket_size
+        self._deadline = deadline
 
     def rows(self, source: str, first: int, last: int) -> IntervalSet:
         """The seqs of ``source`` from ``first`` to ``last`` that have a row.
@@ -91,7 +97,7 @@ class Tables:
         A batch of that time counts with those of its offsets that any earlier batch had, back to an hour before.
         """
         query = "SELECT id, attempt, topic_id, partition, first_offset, last_offset FROM ingest_log WHERE hour = ?"
-        hours = [(hour,) for hour in _hours(since - HOUR, now)]
+        hours = [(hour,) for hour in _hours(max(since - HOUR, now - LOG_KEPT), now)]
         rows = (row for answer in self._each(query, hours) for row in answer)
         batches = sorted(
             (unix_time_from_uuid1(identifier), attempt, partition, first, last)
@@ -103,11 +109,14 @@ class Tables:
     def _each(self, query: str, arguments: list[tuple[Any, ...]]) -> Iterator[Any]:
         """The answers in the order of ``arguments``; the driver's error of the first that failed is raised."""
         if not arguments:
-            return iter(())
+            return
         results = execute_concurrent_with_args(
             self._session, self._session.prepare(query), arguments, concurrency=CONCURRENT_READS, results_generator=True
         )
-        return (result for _, result in results)
+        for _, result in results:
+            if time.monotonic() > self._deadline:
+                raise TimeoutError("not read to the end in time")
+            yield result
 
 
 def count_rewrites(batches: Iterable[tuple[float, str, int, int, int]], since: float) -> Rewrites:

@@ -63,10 +63,10 @@ class Probe(Generic[T]):
         self._thread.start()
 
     @property
-    def healthy(self) -> bool:
-        """Whether the latest reading succeeded."""
+    def promising(self) -> bool:
+        """Whether a reading is likely to succeed: the latest one did, or there was none yet."""
         with self._changed:
-            return self._error is None
+            return self._error is None or not self._finished
 
     def ask(self) -> bool:
         """Start a reading; False when the previous one has not come back yet."""

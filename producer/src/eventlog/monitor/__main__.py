@@ -1,46 +1,103 @@
-"""Entry point: ``python -m eventlog.monitor --config etc/pipeline.toml``."""
+"""``python -m eventlog.monitor --config etc/pipeline.toml``: serve until TERM or INT.
+
+Exit status 0 after an orderly stop, 2 when the configuration cannot be used or the address is taken.
+"""
 
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
+import signal
+import socket
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
 from eventlog.config import ConfigError, load
+from eventlog.counts import Counters
 from eventlog.monitor.app import create_app
 from eventlog.monitor.refresher import Refresher
+from eventlog.monitor.settings import read_settings
+
+log = logging.getLogger("eventlog.monitor")
+
+STOP_SECONDS = 3  # for requests that are under way when the monitor is stopped
 
 
-def main() -> int:
-    """Serve until TERM. Exit status 2 when the configuration cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m eventlog.monitor", description="Show and control the pipeline.")
-    parser.add_argument("--config", type=Path, required=True, help="etc/pipeline.toml")
-    options = parser.parse_args()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
-    for name in ("cassandra", "kafka"):  # their clients report every attempt to reach a server that is down
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+class Server(uvicorn.Server):
+    """Leaves the signals to us: uvicorn dies of a signal after its orderly stop, which would look like a crash."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture nothing."""
+        yield
+
+    def end(self) -> None:
+        """Answer what is under way and stop; safe in a signal handler."""
+        self.should_exit = True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return socket.create_server(address[:2], family=family, backlog=128)
+
+
+def configure_logging() -> None:
+    """One line per event on standard error, with UTC time in milliseconds."""
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m eventlog.monitor", description="Serve the counts of every hop.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="etc/pipeline.toml of the pipeline")
+    options = parser.parse_args(arguments)
+    configure_logging()
     try:
         config = load(options.config)
-        if not ipaddress.ip_address(config.monitor.host).is_loopback:
-            raise ConfigError(
-                f"monitor.host is {config.monitor.host}: the monitor controls the producer and has no log-in, "
-                "so it listens on loopback only; reach it through ssh -L"
-            )
-    except (ConfigError, OSError, ValueError) as error:
-        print(f"monitor: {error}", file=sys.stderr)
+        settings = read_settings(options.config, config)
+        listener = listen(config.monitor.host, config.monitor.port)
+    except ConfigError as error:
+        log.critical("%s", error)
         return 2
-    with Refresher(config) as refresher:
-        uvicorn.run(
-            create_app(config, refresher),
-            host=config.monitor.host,
-            port=config.monitor.port,
-            log_level="warning",
-            timeout_graceful_shutdown=2,
+    except OSError as error:
+        log.critical(
+            "monitor cannot listen on %s port %d: %s (set monitor.host and monitor.port to a free address)",
+            config.monitor.host,
+            config.monitor.port,
+            error.strerror,
         )
+        return 2
+    refresher = Refresher(Counters(config), config.monitor.refresh_seconds, settings.log_seconds)
+    server = Server(
+        uvicorn.Config(
+            create_app(config, settings, refresher),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.end())
+    refresher.start()
+    log.info("Monitor listens on http://%s:%d/monitor", config.monitor.host, config.monitor.port)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        refresher.stop()
+        log.info("Monitor stopped")
     return 0
 
 

@@ -1,194 +1,146 @@
-"""The monitor's web interface: figures for people and programs, controls for the producer."""
+"""The monitor's HTTP interface. Every answer comes from memory; only the controls talk to the producer."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Awaitable, Callable
-from http import HTTPStatus
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from eventlog.config import Config
+from eventlog.config import RATE_MAX, RATE_MIN, Config
 from eventlog.control import ControlError, ProducerUnreachable, control
-from eventlog.monitor.metrics import SnapshotCollector
+from eventlog.counts import Snapshot
+from eventlog.monitor import problems
+from eventlog.monitor.problems import Guard
 from eventlog.monitor.refresher import Refresher
+from eventlog.monitor.settings import Settings
+from eventlog.monitor.views import History, Overview, prometheus
 
-BODY_BYTES_MAX = 4096
-#: The producer's own limit is what the machine can do; this only refuses nonsense.
-RATE_MAX = 1_000_000.0
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+CONTROL_TIMEOUT = 3.0  # seconds the producer has to answer a control request
+STALE_AFTER = 10  # intervals without a snapshot after which the monitor calls itself unhealthy
 
-
-class Rate(BaseModel):
-    """A new rate for the producer."""
-
-    rate: float = Field(gt=0, le=RATE_MAX, allow_inf_nan=False, description="events per second")
+router = APIRouter()
 
 
-def create_app(config: Config, refresher: Refresher) -> FastAPI:
-    """The application; the refresher must be running."""
+class RateRequest(BaseModel):
+    """A new rate, in events per second."""
+
+    model_config = ConfigDict(extra="forbid")
+    rate: float = Field(ge=RATE_MIN, le=RATE_MAX)
+
+
+class Controlled(BaseModel):
+    """The producer's status after a request, and whether the request changed it."""
+
+    changed: bool
+    producer: dict[str, Any]
+
+
+class Health(BaseModel):
+    """The monitor's own health; ``refreshed`` is the age of its newest counts in seconds."""
+
+    status: str
+    refreshed: float
+
+
+def _refresher(request: Request) -> Refresher:
+    refresher: Refresher = request.app.state.refresher
+    return refresher
+
+
+def _snapshot(request: Request) -> Snapshot:
+    snapshot = _refresher(request).latest()
+    if snapshot is None:
+        raise HTTPException(503, "the first counts are being read; try again in a second")
+    return snapshot
+
+
+CurrentSnapshot = Annotated[Snapshot, Depends(_snapshot)]
+CurrentRefresher = Annotated[Refresher, Depends(_refresher)]
+
+
+@router.get("/monitor")
+def overview(snapshot: CurrentSnapshot, refresher: CurrentRefresher, response: Response) -> Overview:
+    """Everything at a glance, flat."""
+    response.headers["Vary"] = "Accept"  # a browser may be answered with a page
+    response.headers["Cache-Control"] = "no-store"
+    return Overview.of(snapshot, refresher.rates())
+
+
+@router.get("/api/v1/counts")
+def counts(snapshot: CurrentSnapshot) -> dict[str, Any]:
+    """The newest counts of all hops, in the shape of the sampler's lines."""
+    return snapshot.to_dict()
+
+
+@router.get("/api/v1/history")
+def history(
+    refresher: CurrentRefresher,
+    since: Annotated[float, Query(description="epoch seconds; only later counts are wanted")] = 0.0,
+) -> History:
+    """The counts of the last ten minutes."""
+    return History.of([shot for shot in refresher.history() if shot.time > since], refresher.interval)
+
+
+@router.post("/api/v1/pause")
+def pause(request: Request) -> Controlled:
+    """Stop generating events; what is buffered is still delivered."""
+    return _control(request, {"do": "pause"})
+
+
+@router.post("/api/v1/resume")
+def resume(request: Request) -> Controlled:
+    """Go on generating events."""
+    return _control(request, {"do": "resume"})
+
+
+@router.post("/api/v1/rate")
+def rate(request: Request, wanted: RateRequest) -> Controlled:
+    """Change the rate, now and for later starts of the producer."""
+    return _control(request, {"do": "rate", "rate": wanted.rate})
+
+
+@router.get("/healthz")
+def health(refresher: CurrentRefresher) -> Health:
+    """Whether the monitor itself works, whatever the state of the pipeline."""
+    age = refresher.age()
+    if age > max(STALE_AFTER * refresher.interval, 5.0):
+        raise HTTPException(503, f"the counts have not been refreshed for {age:.0f} s")
+    return Health(status="ok", refreshed=round(age, 3))
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}})
+def metrics(snapshot: CurrentSnapshot) -> Response:
+    """The counts for Prometheus."""
+    return Response(prometheus(snapshot), media_type=CONTENT_TYPE_LATEST)
+
+
+def create_app(config: Config, settings: Settings, refresher: Refresher) -> FastAPI:
+    """The interface over ``refresher``, which the caller starts and stops.
+
+    The interactive documentation pages are left out, because they load scripts from elsewhere; ``/openapi.json`` is
+    there.
+    """
     app = FastAPI(title="Event log monitor", version="1", docs_url=None, redoc_url=None)
-    registry = CollectorRegistry()
-    registry.register(SnapshotCollector(refresher))
-    _guard(app, config)
-    _report_problems(app)
-
-    @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        """The monitor itself serves; says nothing of what it watches."""
-        return {"status": "ok"}
-
-    @app.get("/monitor")
-    def monitor() -> dict[str, Any]:
-        """The figures of the pipeline, flat."""
-        return _flat(refresher)
-
-    @app.get("/api/v1/counts")
-    def counts() -> dict[str, Any]:
-        """The last snapshot of all hops."""
-        snapshot = refresher.latest()
-        if snapshot is None:
-            raise HTTPException(503, "no reading yet; ask again in a second")
-        return snapshot.to_dict()
-
-    @app.get("/api/v1/history")
-    def history() -> list[dict[str, Any]]:
-        """The snapshots of the last ten minutes, oldest first."""
-        return [snapshot.to_dict() for snapshot in refresher.history()]
-
-    @app.post("/api/v1/pause")
-    def pause() -> dict[str, Any]:
-        """Stop generating events; what is buffered still goes out."""
-        return _ask(config, {"do": "pause"})
-
-    @app.post("/api/v1/resume")
-    def resume() -> dict[str, Any]:
-        """Go on generating events."""
-        return _ask(config, {"do": "resume"})
-
-    @app.post("/api/v1/rate")
-    def rate(wanted: Rate) -> dict[str, Any]:
-        """Change how many events are generated per second."""
-        return _ask(config, {"do": "rate", "rate": wanted.rate})
-
-    @app.get("/metrics", response_class=Response)
-    def metrics() -> Response:
-        """The figures for Prometheus."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
+    app.state.config = config
+    app.state.refresher = refresher
+    app.include_router(router)
+    problems.install(app)
+    app.add_middleware(Guard, settings=settings, host=config.monitor.host)
     return app
 
 
-def _flat(refresher: Refresher) -> dict[str, Any]:
-    snapshot = refresher.latest()
-    if snapshot is None:
-        raise HTTPException(503, "no reading yet; ask again in a second")
-    producer, kafka, cassandra, lag, flink = (
-        snapshot.producer,
-        snapshot.kafka,
-        snapshot.cassandra,
-        snapshot.lag,
-        snapshot.flink,
-    )
-    hops = {"producer": producer, "kafka": kafka, "cassandra": cassandra, "lag": lag}
-    return {
-        "producer_count": producer.count,
-        "kafka_count": kafka.count,
-        "cassandra_count": cassandra.count,
-        "is_streaming": bool(producer.alive and producer.streaming),
-        "reason": producer.reason if producer.alive else "the producer does not answer",
-        "lag": lag.count,
-        "buffered": producer.buffered,
-        "rate": producer.rate,
-        "rates": refresher.rates(),
-        "ages": {name: hop.age for name, hop in hops.items()},
-        "reachable": {name: hop.reachable for name, hop in hops.items()},
-        "errors": {name: hop.error for name, hop in hops.items() if hop.error},
-        "services": {
-            "producer": "up" if producer.alive else "down",
-            "kafka": "up" if kafka.reachable else "down",
-            "cassandra": "up" if cassandra.reachable else "down",
-            "flink": _flink_word(flink.reachable, flink.tasks_running, flink.tasks_total),
-        },
-        "time": round(snapshot.time, 3),
-    }
-
-
-def _flink_word(reachable: bool, running: int | None, total: int | None) -> str:
-    if not reachable:
-        return "down"
-    return "up" if total and running == total else "starting"
-
-
-def _ask(config: Config, request: dict[str, Any]) -> dict[str, Any]:
-    before = control(config.producer.socket, {"do": "status"})
-    after = control(config.producer.socket, request)
-    watched = ("streaming", "rate")
-    return {"changed": any(before.get(key) != after.get(key) for key in watched), "producer": after}
-
-
-# -- protection and errors -------------------------------------------------------------------------------------------
-
-
-def _guard(app: FastAPI, config: Config) -> None:
-    """Refuse what a foreign page could make a browser send, and bodies that are too large."""
-    names = {config.monitor.host, "localhost"}
-
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-        if host not in names and not _is_loopback(host):
-            return problem(421, f"this monitor is not {host or 'nameless'}")
-        if request.method not in SAFE_METHODS:
-            origin = request.headers.get("origin")
-            if origin and urlsplit(origin).netloc != request.headers.get("host"):
-                return problem(403, f"requests from pages of {origin} are refused")
-            length = request.headers.get("content-length", "0")
-            if not length.isdigit() or int(length) > BODY_BYTES_MAX:
-                return problem(413, f"a request body has at most {BODY_BYTES_MAX} bytes")
-            if "transfer-encoding" in request.headers:
-                return problem(411, "a request body needs a Content-Length")
-        return await call_next(request)
-
-
-def _is_loopback(host: str) -> bool:
+def _control(request: Request, wanted: Mapping[str, Any]) -> Controlled:
+    config: Config = request.app.state.config
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _report_problems(app: FastAPI) -> None:
-    @app.exception_handler(HTTPException)
-    async def of_http(request: Request, error: HTTPException) -> Response:
-        return problem(error.status_code, str(error.detail))
-
-    @app.exception_handler(RequestValidationError)
-    async def of_input(request: Request, error: RequestValidationError) -> Response:
-        found = error.errors()[0]
-        where = ".".join(str(part) for part in found["loc"])
-        return problem(422, f"{where}: {found['msg']}")
-
-    @app.exception_handler(ProducerUnreachable)
-    async def of_producer(request: Request, error: ProducerUnreachable) -> Response:
-        return problem(503, str(error))
-
-    @app.exception_handler(ControlError)
-    async def of_control(request: Request, error: ControlError) -> Response:
-        return problem(409, str(error))
-
-
-def problem(status: int, detail: str) -> JSONResponse:
-    """An error as RFC 9457 describes it."""
-    return JSONResponse(
-        {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail},
-        status_code=status,
-        media_type="application/problem+json",
-    )
+        before = control(config.producer.socket, {"do": "status"}, CONTROL_TIMEOUT)
+        after = control(config.producer.socket, wanted, CONTROL_TIMEOUT)
+    except ProducerUnreachable as error:
+        raise HTTPException(503, str(error)) from error
+    except ControlError as error:
+        raise HTTPException(409, str(error)) from error
+    changed = any(before.get(key) != after.get(key) for key in ("streaming", "rate"))
+    return Controlled(changed=changed, producer=after)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from eventlog.monitor.settings import Settings, is_loopback
 log = logging.getLogger("eventlog.monitor")
 
 LARGEST_REQUEST = 16 * 1024  # bytes; a request of ours has a few dozen
+TOO_LARGE = f"a request has at most {LARGEST_REQUEST} bytes"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS = frozenset({"/healthz"})  # says nothing about the pipeline, so it needs no token
 
@@ -38,13 +39,16 @@ def install(app: FastAPI) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        texts = [
-            f"{'.'.join(str(part) for part in item['loc'][1:]) or 'body'}: {item['msg']}" for item in error.errors()
-        ]
+        texts = [f"{_place(item['loc'])}: {item['msg']}" for item in error.errors()]
         return problem(422, "; ".join(texts))
 
     app.add_exception_handler(HTTPException, expected)
     app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _place(location: Sequence[str | int]) -> str:
+    """Where in a request something is wrong; a number is a position in text that is no JSON."""
+    return ".".join(part for part in location[1:] if isinstance(part, str)) or "body"
 
 
 class Guard:
@@ -55,7 +59,7 @@ class Guard:
         self._app = app
         self._settings = settings
         # Without a token, a page of another site could reach us through a name that it lets resolve to this machine.
-        self._hosts = {"localhost", "127.0.0.1", "::1", host} if settings.token is None and is_loopback(host) else None
+        self._own_name = host if settings.token is None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,8 +78,6 @@ class Guard:
 
         try:
             await self._app(scope, _Limited(receive), watched)
-        except _TooLarge:
-            await problem(413, f"a request has at most {LARGEST_REQUEST} bytes")(scope, receive, send)
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             if started:
@@ -83,21 +85,17 @@ class Guard:
             await problem(500, "the monitor failed to answer; its log says why")(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        host = urlsplit(f"//{headers.get('host', '')}")
-        if self._hosts is not None and host.hostname not in self._hosts:
-            return problem(421, f"this monitor does not answer for the host name {host.hostname}")
+        name = _host_name(headers.get("host", ""))
+        if self._own_name not in {None, name} and not is_loopback(name):
+            return problem(421, f"this monitor does not answer for the host name {name or '(none)'}")
         if scope["path"] not in OPEN_PATHS and not self._settings.admits(headers.get("authorization")):
             return problem(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
         if scope["method"] not in SAFE_METHODS and not _same_origin(headers):
             return problem(403, "requests that change something must come from the monitor's own pages")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > LARGEST_REQUEST:
-            return problem(413, f"a request has at most {LARGEST_REQUEST} bytes")
+            return problem(413, TOO_LARGE)
         return None
-
-
-class _TooLarge(Exception):
-    """The body of a request without a length has become too large."""
 
 
 class _Limited:
@@ -111,8 +109,16 @@ class _Limited:
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise _TooLarge
+            raise HTTPException(413, TOO_LARGE)
         return message
+
+
+def _host_name(header: str) -> str:
+    """The name in a ``Host`` header, without the port; empty when there is none."""
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _same_origin(headers: Headers) -> bool:
@@ -120,4 +126,4 @@ def _same_origin(headers: Headers) -> bool:
     if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    return origin is None or origin.partition("://")[2] == headers.get("host")
