@@ -41,7 +41,6 @@ REQUIRED_IF = [
     ("step", "trouble", ("task", "message")),
     ("step", "finish", ("runs",)),
 ]
-_TROUBLE_LINES = 3
 
 
 class ActionModule(DrillAction):
@@ -124,7 +123,7 @@ class ActionModule(DrillAction):
         rehearsal = self.rehearsal(task_vars)
         if not failed.get("receipts_refuted"):
             lines = str(failed.get("msg") or failed.get("stderr") or "no message").strip().splitlines()
-            rehearsal.note("trouble", task=args["task"], message=" ".join(lines[:_TROUBLE_LINES]), evidence=lines)
+            rehearsal.note("trouble", task=args["task"], message=lines[0], evidence=lines)
         return {"changed": False}
 
     def _settle(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:

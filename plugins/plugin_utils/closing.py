@@ -141,39 +141,38 @@ def _read(rehearsal: Rehearsal, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _conserve(rehearsal: Rehearsal, balanced: ledger.Ledger, opened: float, closed: float) -> None:
-    """Check the law of counts at the close against the constants of the begin."""
-    before = _repeats([s for s in rehearsal.samples if float(s["time"]) <= opened][-LAW_SAMPLES:])
-    after = _repeats([s for s in rehearsal.samples if float(s["time"]) >= closed][-LAW_SAMPLES:])
+    """Check the law of counts at the close against its constant at the begin: the copies that the topic held already.
+
+    The table is read row by row after the progress, so what is written meanwhile makes a sample's sum too small, never
+    too large: of several samples the largest is the true one.
+    """
+    before = _copies([s for s in rehearsal.samples if float(s["time"]) <= opened][-LAW_SAMPLES:])
+    after = _copies([s for s in rehearsal.samples if float(s["time"]) >= closed][-LAW_SAMPLES:])
     if not before or not after:
         rehearsal.note("conservation", residual=None, reason="too few samples at the begin or the close")
         return
-    best: tuple[int, Conservation] | None = None
-    for constant, _ in before:
-        for _, sample in after:
-            law = Conservation(
-                kafka=int(sample["kafka"]["count"]),
-                cassandra=int(sample["cassandra"]["count"]),
-                rejected=int(sample["cassandra"].get("rejected") or 0),
-                repeated=constant + balanced.repeated,
-                lag=int(sample["lag"]["count"]),
-            )
-            if best is None or abs(law.residual) < best[0]:
-                best = (abs(law.residual), law)
-    assert best is not None
-    law = best[1]
-    rehearsal.note("conservation", residual=law.residual, text=law.text(), opened_with=before[-1][0])
+    constant = max(copies for copies, _ in before)
+    _, sample = max(after, key=lambda found: found[0])
+    law = Conservation(
+        kafka=int(sample["kafka"]["count"]),
+        cassandra=int(sample["cassandra"]["count"]),
+        rejected=int(sample["cassandra"].get("rejected") or 0),
+        repeated=constant + balanced.repeated,
+        lag=int(sample["lag"]["count"]),
+    )
+    rehearsal.note("conservation", residual=law.residual, text=law.text(), opened_with=constant)
     if law.residual:
         rehearsal.say(live.continued(f"the counts do not add up: {law.text()}"))
 
 
-def _repeats(samples: Iterable[Snapshot]) -> list[tuple[int, Snapshot]]:
-    """Per healthy sample what the law leaves for repeats: copies that the topic already holds."""
+def _copies(samples: Iterable[Snapshot]) -> list[tuple[int, Snapshot]]:
+    """Per healthy sample what the law leaves for further copies in the topic."""
     return [
         (
             int(s["kafka"]["count"])
+            - int(s["lag"]["count"])
             - int(s["cassandra"]["count"])
-            - int(s["cassandra"].get("rejected") or 0)
-            - int(s["lag"]["count"]),
+            - int(s["cassandra"].get("rejected") or 0),
             s,
         )
         for s in samples

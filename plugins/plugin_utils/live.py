@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import COUNTS, Check, Snapshot
 
-LABEL_WIDTH = 12
+LABEL_WIDTH = 14
 BAR_WIDTH = 20
 #: Set by the callback plugin in the main process: only it can see whether its output goes to a terminal, and how wide.
 TERMINAL_VARIABLE = "EVENTLOG_DRILLS_COLUMNS"

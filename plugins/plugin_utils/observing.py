@@ -127,14 +127,23 @@ def _await(rehearsal: Rehearsal, phase: Phase, steady: Steady, began: float) -> 
     return _record(rehearsal, phase, began, end, checks=checks)
 
 
+#: Seconds that the job's own counters may take to reach its REST interface.
+METRICS_SECONDS = 12.0
+
+
 def _recovered(
     rehearsal: Rehearsal, phase: Phase, steady: Steady, display: _Display, *, began: float, end: float
 ) -> dict[str, Any]:
+    if phase.expect.get("flink") == "retried":
+        patience = time.time() + METRICS_SECONDS
+        rehearsal.follow(lambda: _retried(rehearsal), until=patience)
+        end = max(end, _seen_until(rehearsal))
     checks = _judge(rehearsal, phase, began, end)
     found = recovery.split(rehearsal.undos(), rehearsal.samples, steady, owners=phase.owners)
     if found is None:
         # Nothing was taken away in this drill, so there is nothing to split: only whether it converged.
-        found = recovery.Recovery(began, {"drained": shapes.converged(rehearsal.samples, steady, since=began)})
+        back = shapes.converged(rehearsal.samples, steady, since=began)
+        found = recovery.Recovery(began, {"drained": None if back is None else back - began})
     reason = _reason(rehearsal, steady) if found.total is None else ""
     record = rehearsal.note(
         "recovery",
@@ -144,6 +153,10 @@ def _recovered(
     )
     display.finish(live.line(phase.name, recovery_text(record)))
     return {**_record(rehearsal, phase, began, end, checks=checks, ok=found.total is not None), "recovery": record}
+
+
+def _retried(rehearsal: Rehearsal) -> bool:
+    return shapes.judge_flink("retried", rehearsal.samples, since=0.0, until=time.time()).ok is True
 
 
 def recovery_text(record: Mapping[str, Any]) -> str:

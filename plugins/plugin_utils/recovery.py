@@ -39,7 +39,7 @@ class Recovery:
         for name in MILESTONES:
             moment = self.at.get(name)
             if moment is not None:
-                found.append((name, moment - before))
+                found.append((name, round(moment - before, 3)))
                 before = moment
         return found
 
@@ -81,7 +81,8 @@ def split(
     at["first record"] = _first_record(samples, began)
     drained = converged(samples, steady, since=ended)
     at["drained"] = None if drained is None else drained - began
-    at = _in_order(at)
+    # Milliseconds: nothing here is measured more finely.
+    at = _in_order({name: None if moment is None else round(moment, 3) for name, moment in at.items()})
     lengths = dict(Recovery(began, at).segments)
     named = {name: text for name, text in (owners or {}).items() if lengths.get(name, 0.0) >= LONG_PHASE_SECONDS}
     return Recovery(began, at, named)

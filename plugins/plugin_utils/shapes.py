@@ -26,7 +26,7 @@ PARTS = {
 }
 SHAPES = ("static", "grows", "drains", "unreachable", "reachable")
 #: What ``flink`` may be expected to be: a state of the job and its tasks, not a count.
-FLINK_STATES = ("running", "unreachable", "retrying")
+FLINK_STATES = ("running", "unreachable", "retried")
 
 MIN_READINGS = 3
 #: A rate is "the offered rate" within this fraction of it.
@@ -256,13 +256,17 @@ def settle(found: Sequence[Reading], *, within: float) -> tuple[list[Reading], f
 def judge_flink(expected: str, samples: Iterable[Snapshot], *, since: float, until: float) -> Check:
     """Judge the job by its tasks, not by its state: RUNNING with every task SCHEDULED happens.
 
-    :param expected: ``running`` (all tasks, at every reading), ``unreachable`` (REST does not answer), or ``retrying``
-        (running, and the sink's retries grew).
+    :param expected: ``running`` (all tasks, at every reading), ``unreachable`` (REST does not answer), or ``retried``
+        (running again, and the sink has reported more retries than when the samples began: it reports them only once
+        the writes have succeeded).
     :raises ValueError: an expectation that does not exist.
     """
     if expected not in FLINK_STATES:
         raise ValueError(f"flink: no such state: {expected}; choose from {', '.join(FLINK_STATES)}")
-    found = [sample.get("flink") or {} for sample in samples if since <= float(sample["time"]) <= until]
+    whole = [(float(sample["time"]), sample.get("flink") or {}) for sample in samples]
+    if expected == "retried":
+        return _judge_retried([hop for moment, hop in whole if moment <= until])
+    found = [hop for moment, hop in whole if since <= moment <= until]
     if len(found) < MIN_READINGS:
         return Check("flink", expected, "too few readings", None, f"{len(found)} of at least {MIN_READINGS}")
     answered = [hop for hop in found if hop.get("reachable")]
@@ -273,11 +277,16 @@ def judge_flink(expected: str, samples: Iterable[Snapshot], *, since: float, unt
     detail = f"all tasks running in {len(running)} of {len(found)} readings"
     if len(running) < len(found):
         return Check("flink", expected, "not always running", False if len(answered) == len(found) else None, detail)
-    if expected == "running":
-        return Check("flink", expected, "running", True, detail)
-    retried = [int(hop["retried"]) for hop in running if hop.get("retried") is not None]
-    more = retried[-1] - retried[0] if retried else 0
-    return Check("flink", expected, "retrying" if more > 0 else "running", more > 0, f"{detail}; {more} retries")
+    return Check("flink", expected, "running", True, detail)
+
+
+def _judge_retried(found: Sequence[Mapping[str, Any]]) -> Check:
+    counts = [int(hop["retried"]) for hop in found if hop.get("reachable") and hop.get("retried") is not None]
+    if len(counts) < MIN_READINGS or not tasks_run(found[-1]):
+        return Check("flink", "retried", "not running", None, f"{len(counts)} readings of the retries")
+    # The counter begins anew with the tasks.
+    more = counts[-1] - counts[0] if counts[-1] >= counts[0] else counts[-1]
+    return Check("flink", "retried", "retried" if more else "running", more > 0, f"{more} rows sent again")
 
 
 def tasks_run(flink: Mapping[str, Any]) -> bool:

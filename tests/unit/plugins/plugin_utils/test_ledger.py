@@ -1,0 +1,175 @@
+"""The ledger: what is missing, and which hop lost it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from ansible_collections.eventlog.drills.plugins.plugin_utils import ledger
+from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import Conservation
+from hypothesis import given
+from hypothesis import strategies as st
+
+SOURCE = "app-1"
+
+
+def books(**changes: Any) -> dict[str, Any]:
+    """Complete books of a window of 100 events, with changes to the source's entry."""
+    whole = [[1, 120]]
+    entry: dict[str, Any] = {
+        "window": [11, 110],
+        "generated": whole,
+        "acked": whole,
+        "refused": [],
+        "kafka": whole,
+        "cassandra": whole,
+        "rejected": [],
+        "repeated": 0,
+        "repeated_ranges": [],
+    }
+    return {
+        "sources": {SOURCE: {**entry, **changes}},
+        "positions": {},
+        "rewritten": 0,
+        "unexpected": {},
+        "unclosed": [],
+    }
+
+
+def test_complete_books_lose_nothing() -> None:
+    balanced = ledger.balance(books())
+    assert (balanced.window, balanced.lost, balanced.losses, balanced.excesses, balanced.unclosed) == (
+        100,
+        0,
+        [],
+        [],
+        [],
+    )
+    assert balanced.summary().startswith("window 100 events: acked 100 · in Kafka 100 · rows 100")
+
+
+def test_a_deleted_row_is_named_with_its_hop_and_place() -> None:
+    found = books(cassandra=[[1, 49], [52, 120]])
+    found["positions"] = {SOURCE: [[50, 2, 704], [51, 2, 705]]}
+    balanced = ledger.balance(found)
+    assert balanced.lost == 2
+    assert balanced.losses == [
+        "app-1 seq 50-51: 2 in Kafka, but not in Cassandra (partition 2 offset 704-705): "
+        "lost between Kafka and Cassandra"
+    ]
+
+
+def test_what_kafka_lost_is_not_blamed_on_the_job() -> None:
+    balanced = ledger.balance(books(kafka=[[1, 39], [41, 120]], cassandra=[[1, 39], [41, 120]]))
+    assert balanced.losses == ["app-1 seq 40: 1 acknowledged by Kafka, but not in the topic: lost in Kafka"]
+
+
+def test_an_event_that_was_never_acknowledged() -> None:
+    without = [[1, 39], [41, 120]]
+    balanced = ledger.balance(books(acked=without, kafka=without, cassandra=without))
+    assert balanced.losses == [
+        "app-1 seq 40: 1 generated, but not acknowledged by Kafka: lost between the producer and Kafka"
+    ]
+
+
+def test_an_acknowledgement_that_died_with_the_producer_is_no_loss() -> None:
+    assert ledger.balance(books(acked=[[1, 39], [41, 120]])).lost == 0
+
+
+def test_a_refused_event_is_no_loss() -> None:
+    without = [[1, 39], [41, 120]]
+    balanced = ledger.balance(books(acked=without, kafka=without, cassandra=without, refused=[[40, 40]]))
+    assert balanced.lost == 0
+
+
+def test_a_rejected_record_is_no_loss() -> None:
+    assert ledger.balance(books(cassandra=[[1, 39], [41, 120]], rejected=[[40, 40]])).lost == 0
+
+
+def test_a_gap_in_the_sequence_is_the_producers() -> None:
+    without = [[1, 39], [41, 120]]
+    balanced = ledger.balance(books(generated=without, acked=without, kafka=without, cassandra=without))
+    assert balanced.losses == ["app-1 seq 40: 1 never generated: lost in the producer"]
+
+
+def test_losses_outside_the_window_are_not_this_drills() -> None:
+    assert ledger.balance(books(cassandra=[[5, 120]])).lost == 0
+
+
+def test_what_nobody_generated_is_unexpected() -> None:
+    balanced = ledger.balance(books(kafka=[[1, 120], [500, 501]]))
+    assert balanced.excesses == ["app-1 seq 500-501: in kafka, but never generated"]
+
+
+def test_a_stranger_in_the_topic_is_unexpected() -> None:
+    found = books()
+    found["unexpected"] = {"sources": {"other-1": [[1, 3]]}}
+    assert ledger.balance(found).excesses == [
+        "other-1 seq 1-3: in Kafka, but of a source that is none of this pipeline's producers"
+    ]
+
+
+def test_what_could_not_be_read_is_not_lost() -> None:
+    found = books(kafka=[], cassandra=[])
+    found["unclosed"] = ["kafka: no answer within 10 s", "cassandra: no host available"]
+    balanced = ledger.balance(found)
+    assert balanced.losses == []
+    assert len(balanced.unclosed) == 2
+
+
+def test_books_without_a_source_are_not_closed() -> None:
+    assert ledger.balance({"sources": {}}).unclosed
+
+
+def test_limits_name_what_is_beyond_them() -> None:
+    found = books(repeated=3, repeated_ranges=[[20, 22]])
+    found["rewritten"] = 5
+    balanced = ledger.balance(found)
+    assert ledger.beyond(balanced, {}) == []
+    assert ledger.beyond(balanced, {"repeated": 3, "rewritten": 0}) == ["5 records rewritten, but at most 0 may be"]
+
+
+def test_long_lists_are_shown_short() -> None:
+    assert ledger.show([(n, n) for n in range(1, 20, 2)]) == "1, 3, 5, 7, 9, and 5 more in 5 ranges"
+    assert ledger.show([(88017, 88019)]) == "88 017-88 019"
+
+
+def test_the_law_of_counts() -> None:
+    assert Conservation(kafka=100, cassandra=90, rejected=2, repeated=3, lag=5).residual == 0
+    law = Conservation(kafka=100, cassandra=90, rejected=2, repeated=3, lag=4)
+    assert law.residual == 1
+    assert law.text().endswith("residual +1")
+
+
+ranges = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(sorted), max_size=8)
+
+
+def numbers(pairs: Any) -> set[int]:
+    return {n for first, last in pairs for n in range(first, last + 1)}
+
+
+@given(ranges, ranges)
+def test_ranges_behave_like_sets(left: Any, right: Any) -> None:
+    a, b = numbers(left), numbers(right)
+    assert numbers(ledger.normalise(left)) == a
+    assert numbers(ledger.subtract(left, right)) == a - b
+    assert numbers(ledger.unite(left, right)) == a | b
+    assert numbers(ledger.intersect(left, right)) == a & b
+    assert ledger.size(left) == len(a)
+
+
+@given(ranges, ranges)
+def test_ranges_come_out_sorted_and_apart(left: Any, right: Any) -> None:
+    for found in (ledger.subtract(left, right), ledger.unite(left, right)):
+        assert all(first <= last for first, last in found)
+        assert all(a[1] + 1 < b[0] for a, b in pairwise(found))
+
+
+@given(st.sets(st.integers(11, 110)), st.sets(st.integers(11, 110)))
+def test_every_missing_event_is_found_at_its_hop(in_kafka: set[int], in_table: set[int]) -> None:
+    kafka = [[n, n] for n in in_kafka]
+    table = [[n, n] for n in in_kafka & in_table]
+    (entry,) = ledger.balance(books(kafka=kafka, cassandra=table)).entries
+    window = set(range(11, 111))
+    assert numbers(entry.missing.get("kafka", [])) == window - in_kafka
+    assert numbers(entry.missing.get("cassandra", [])) == in_kafka - in_table

@@ -1,0 +1,112 @@
+"""Receipts: a fault that did not bite is never taken for one that did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.eventlog.drills.plugins.plugin_utils import receipts
+
+LEADER = {"pid": 4711, "pgid": 4711, "start_time": 100, "state": "S", "cmdline": "java kafka.Kafka"}
+WORKER = {"pid": 4712, "pgid": 4711, "start_time": 101, "state": "S", "cmdline": "python worker"}
+RESTARTED = {**LEADER, "pid": 5811, "pgid": 5811, "start_time": 900}
+
+
+def receipt(verb: str, **changes: Any) -> dict[str, Any]:
+    """A receipt that proves its verb, with changes."""
+    away = verb in ("stopped", "killed")
+    proof: dict[str, Any] = {
+        "unit": "kafka",
+        "verb": verb,
+        "time": 1000.0,
+        "seconds": 1.5,
+        "before": [LEADER, WORKER] if verb in receipts.FAULTS else [],
+        "after": [] if away else [{**LEADER, "state": "T"}] if verb == "paused" else [RESTARTED],
+        "ports": {"9092": {"before": True, "after": not away}},
+        "answers": {"before": True, "after": verb in receipts.UNDOS},
+        "gone": away,
+        "milestones": {"process": 0.1, "ready": 1.2} if verb in receipts.UNDOS else {},
+    }
+    return {**proof, **changes}
+
+
+@pytest.mark.parametrize("verb", ["stopped", "killed", "paused", "started", "ready", "unpaused"])
+def test_a_proof_is_accepted(verb: str) -> None:
+    assert receipts.judged(receipt(verb))["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("verb", "changes", "why"),
+    [
+        ("stopped", {"before": []}, "was not running before"),
+        ("stopped", {"after": [LEADER], "gone": False}, "still runs: pid 4711"),
+        ("killed", {"after": [WORKER], "gone": False}, "still runs: pid 4712"),
+        ("killed", {"ports": {"9092": {"before": True, "after": True}}}, "still listens on port 9092"),
+        ("stopped", {"answers": {"before": True, "after": True}}, "still answers"),
+        ("paused", {"before": []}, "nothing was paused"),
+        ("paused", {"after": []}, "is gone instead of paused"),
+        ("paused", {"after": [{**LEADER, "state": "T"}, WORKER]}, "is not paused: pid 4712"),
+        ("paused", {"answers": {"before": True, "after": True}}, "still answers"),
+        ("started", {"after": []}, "does not run"),
+        ("started", {"ports": {"9092": {"before": False, "after": False}}}, "does not listen on port 9092"),
+        ("started", {"answers": {"before": False, "after": False}}, "does not answer"),
+        ("unpaused", {"after": [{**LEADER, "state": "T"}]}, "is still paused: pid 4711"),
+        ("sung", {}, "has an unknown verb"),
+    ],
+)
+def test_a_refutation_is_named(verb: str, changes: dict[str, Any], why: str) -> None:
+    found = receipts.judged(receipt(verb, **changes))
+    assert found["ok"] is False
+    assert why in found["why"]
+
+
+def test_a_unit_without_ports_or_probe_is_judged_by_its_processes() -> None:
+    assert receipts.failure(receipt("killed", ports={}, answers={"before": None, "after": None})) == ""
+
+
+def test_kinds() -> None:
+    assert [receipts.kind(receipt(verb)) for verb in ("stopped", "paused", "started", "observed")] == [
+        "fault",
+        "fault",
+        "undo",
+        "",
+    ]
+
+
+def test_what_ended_before_its_stop_is_completed_from_the_look_before() -> None:
+    looked = {"kafka": {"unit": "kafka", "verb": "observed", "after": [LEADER], "time": 990.0}}
+    found = receipts.completed(receipt("stopped", before=[]), looked)
+    assert receipts.failure(found) == ""
+    assert found["before"] == [LEADER]
+    assert receipts.failure(receipts.completed(receipt("stopped", before=[]), {})) != ""
+    survived = receipts.completed(receipt("stopped", before=[], after=[LEADER], gone=True), looked)
+    assert receipts.failure(survived) == "still runs: pid 4711"
+
+
+@pytest.mark.parametrize(
+    ("verb", "text"),
+    [
+        ("stopped", "kafka pid 4711 gone, port 9092 closed"),
+        ("paused", "kafka pid 4711 paused, no answer"),
+        ("started", "kafka pid 5811 ready 1.2 s"),
+    ],
+)
+def test_a_receipt_in_one_phrase(verb: str, text: str) -> None:
+    assert receipts.describe(receipt(verb)) == text
+
+
+def test_a_refuted_receipt_says_so() -> None:
+    assert receipts.describe(receipt("stopped", before=[])) == "kafka was not running before, so nothing was taken away"
+
+
+def test_what_is_outstanding() -> None:
+    away = {"receipts": [receipts.judged(receipt("killed")), receipts.judged(receipt("paused", unit="cassandra"))]}
+    assert receipts.outstanding([away]) == {"kafka": "start", "cassandra": "unpause"}
+    failed = {"receipts": [receipts.judged(receipt("started", after=[]))]}
+    assert receipts.outstanding([away, failed])["kafka"] == "start"
+    back = {"receipts": [receipts.judged(receipt("started"))]}
+    assert receipts.outstanding([away, back]) == {"cassandra": "unpause"}
+
+
+def test_the_moment_it_was_done() -> None:
+    assert receipts.ended(receipt("stopped")) == 1001.5

@@ -1,0 +1,101 @@
+"""The recovery split: from receipts and samples to seconds per phase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.eventlog.drills.plugins.plugin_utils import recovery
+from ansible_collections.eventlog.drills.plugins.plugin_utils.recovery import MILESTONES, Recovery
+from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Steady
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .snapshots import START, series
+
+STEADY = Steady(rate=10.0, lag=3)
+
+
+def undo(unit: str = "flink-jobmanager", at: float = 5.0, **milestones: float) -> dict[str, Any]:
+    return {
+        "receipts": [{"unit": unit, "verb": "started", "time": START + at, "seconds": 3.0, "milestones": milestones}]
+    }
+
+
+def generated(second: float) -> int:
+    return int(1000 + 10 * second)
+
+
+def stored(second: float) -> int:
+    """Rows stand still until second 9, then catch up at 50 a second."""
+    return int(min(generated(second), 1000 + max(0, second - 8) * 50))
+
+
+SAMPLES = series(20, producer=generated, kafka=generated, cassandra=stored, lag=lambda t: generated(t) - stored(t))
+
+
+def test_the_split_of_a_recovery() -> None:
+    found = recovery.split([undo(process=0.2, port=1.0, ready=2.5)], SAMPLES, STEADY)
+    assert found is not None
+    assert found.at == {"process": 0.2, "port": 1.0, "ready": 2.5, "first record": 4.0, "drained": 5.0}
+    assert found.segments == [
+        ("process", 0.2),
+        ("port", 0.8),
+        ("ready", 1.5),
+        ("first record", 1.5),
+        ("drained", pytest.approx(1.0)),
+    ]
+    assert found.total == 5.0
+
+
+def test_the_setting_that_owns_a_long_phase_is_named() -> None:
+    owners = {"ready": "restart-strategy delay 5 s", "drained": "catch-up"}
+    found = recovery.split([undo(process=0.2, port=0.3, ready=3.9)], SAMPLES, STEADY, owners=owners)
+    assert found is not None
+    assert found.owners == {"ready": "restart-strategy delay 5 s"}
+    assert found.longest == "ready 3.6 s (restart-strategy delay 5 s)"
+
+
+def test_several_undos_count_from_the_first_to_the_last() -> None:
+    both = [undo("kafka", at=2.0, process=0.1, ready=1.0), undo("flink-jobmanager", at=5.0, process=0.2, ready=2.0)]
+    found = recovery.split(both, SAMPLES, STEADY)
+    assert found is not None
+    assert found.began == START + 2
+    assert found.at["process"] == 3.2
+    assert found.at["ready"] == 5.0
+
+
+def test_the_first_record_after_the_database_itself_was_away() -> None:
+    away = series(20, producer=generated, kafka=generated, cassandra=lambda t: None if 2 < t < 9 else stored(t))
+    found = recovery.split([undo("cassandra", process=0.2)], away, STEADY)
+    assert found is not None
+    assert found.at["first record"] == 4.0
+
+
+def test_a_recovery_that_never_ends() -> None:
+    found = recovery.split([undo(process=0.2)], SAMPLES[:8], STEADY)
+    assert found is not None
+    assert found.total is None
+    assert found.longest == "process 0.2 s"
+    assert found.as_dict()["drained"] is None
+
+
+def test_without_a_receipt_there_is_nothing_to_split() -> None:
+    assert recovery.split([], SAMPLES, STEADY) is None
+    assert recovery.split([{"receipts": []}], SAMPLES, STEADY) is None
+
+
+def test_the_catch_up_rate_is_the_fastest_second() -> None:
+    assert recovery.catch_up_rate(SAMPLES, START) == 50.0
+    assert recovery.catch_up_rate(SAMPLES[:5], START) is None
+
+
+@given(st.fixed_dictionaries({name: st.none() | st.floats(0, 100) for name in MILESTONES}))
+def test_milestones_never_overtake_each_other(at: dict[str, float | None]) -> None:
+    ordered = recovery._in_order(at)
+    reached = [moment for moment in ordered.values() if moment is not None]
+    assert reached == sorted(reached)
+    assert {name for name in at if at[name] is None} == {name for name in ordered if ordered[name] is None}
+    assert sum(seconds for _, seconds in Recovery(0.0, ordered).segments) == pytest.approx(
+        max(reached, default=0.0), abs=0.003
+    )

@@ -1,0 +1,273 @@
+"""Shapes: what a count did, and that what could not be seen is never called a shape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from ansible_collections.eventlog.drills.plugins.plugin_utils import shapes
+from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Steady
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .snapshots import START, outage, series, snapshot
+
+ALL = {"since": START, "until": START + 1e6}
+
+
+def judged(subject: str, shape: Any, samples: list[dict[str, Any]], **more: Any) -> shapes.Check:
+    return shapes.judge(subject, shape, shapes.readings(samples, subject), **more)
+
+
+@pytest.mark.parametrize(
+    ("subject", "shape", "ok", "seen"),
+    [
+        ("cassandra", "static", True, "static"),
+        ("cassandra", "grows", False, "static"),
+        ("cassandra", "unreachable", False, "reachable"),
+        ("kafka", "grows", True, "grows"),
+        ("kafka", "static", False, "grows"),
+        ("kafka", "drains", False, "grows"),
+        ("lag", "grows", True, "grows"),
+        ("lag", ["unreachable", "static"], False, "grows"),
+        ("cassandra", ["unreachable", "static"], True, "static"),
+        ("cassandra", ["grows", "static"], True, "static"),
+        ("kafka", "reachable", True, "reachable"),
+    ],
+)
+def test_shapes_of_an_outage(subject: str, shape: Any, ok: bool, seen: str) -> None:
+    check = judged(subject, shape, outage())
+    assert (check.ok, check.seen) == (ok, seen)
+
+
+@pytest.mark.parametrize("shape", ["static", "grows", "drains"])
+def test_what_cannot_be_read_has_no_shape(shape: str) -> None:
+    check = judged("kafka", shape, series(10, kafka=None))
+    assert check.ok is None
+    assert check.seen == "unreachable"
+
+
+@pytest.mark.parametrize("shape", ["unreachable", ["unreachable", "static"], ["static", "unreachable"]])
+def test_what_cannot_be_read_is_unreachable(shape: Any) -> None:
+    assert judged("kafka", shape, series(10, kafka=None)).ok is True
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_too_few_readings_are_no_judgement(count: int) -> None:
+    for shape in shapes.SHAPES:
+        assert judged("kafka", shape, outage(count)).ok is None
+
+
+def test_unreachable_or_static_holds_when_readings_come_and_go_but_the_value_stays() -> None:
+    samples = series(12, kafka=lambda t: 500 if t % 3 == 0 else None)
+    assert judged("kafka", ["unreachable", "static"], samples).ok is True
+    assert judged("kafka", "unreachable", samples).ok is False
+
+
+def test_unreachable_or_static_fails_when_a_rare_reading_shows_growth() -> None:
+    samples = series(12, kafka={3: 500, 9: 501}.get)
+    check = judged("kafka", ["unreachable", "static"], samples)
+    assert (check.ok, check.seen) == (False, "changes")
+
+
+def test_growth_is_judged_at_the_offered_rate() -> None:
+    assert judged("kafka", "grows", outage(60), rate=10.0).ok is True
+    slow = series(60, kafka=lambda t: 1000 + 8 * t)
+    assert judged("kafka", "grows", slow, rate=10.0).ok is False
+    assert judged("kafka", "grows", slow).ok is True
+
+
+def test_growth_that_stalls_is_not_growth() -> None:
+    stalling = series(60, kafka=lambda t: 1000 + 10 * (t if t < 20 else max(20, t - 12) if t < 50 else t))
+    check = judged("kafka", "grows", stalling)
+    assert (check.ok, check.seen) == (False, "stalls")
+
+
+def test_a_count_that_falls_back_varies() -> None:
+    samples = series(10, kafka=lambda t: 100 + t if t < 5 else 90 + 2 * t)
+    assert judged("kafka", "grows", samples).seen == "varies"
+
+
+def test_a_stale_value_from_before_the_fault_does_not_count() -> None:
+    samples = outage(10)
+    for sample in samples:
+        sample["kafka"]["age"] = 30.0
+    assert shapes.readings(samples, "kafka", since=START) == []
+
+
+def test_readings_begin_at_the_receipt() -> None:
+    # The server took three seconds to die and still answered meanwhile.
+    samples = series(15, kafka=lambda t: 1000 + 10 * t if t < 3 else None)
+    found = shapes.readings(samples, "kafka", since=START + 3, until=START + 14)
+    assert shapes.judge("kafka", "unreachable", found).ok is True
+
+
+def test_records_on_their_way_settle() -> None:
+    samples = series(15, cassandra=lambda t: 100 + 5 * min(t, 2))
+    found, moved = shapes.settle(shapes.readings(samples, "cassandra"), within=3.0)
+    assert moved == 1.0
+    assert shapes.judge("cassandra", "static", found).ok is True
+
+
+def test_settling_is_bounded() -> None:
+    samples = series(15, cassandra=lambda t: 100 + 5 * min(t, 8))
+    found, moved = shapes.settle(shapes.readings(samples, "cassandra"), within=3.0)
+    assert moved == 0.0
+    assert shapes.judge("cassandra", "static", found).ok is False
+
+
+def test_an_unknown_shape_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no such shape: flat"):
+        judged("kafka", "flat", outage())
+    with pytest.raises(ValueError, match="no such shape"):
+        judged("kafka", [], outage())
+
+
+def test_parts_of_a_hop_are_judged_like_counts() -> None:
+    samples = series(10, buffered=lambda t: 10 * t)
+    assert judged("spool", "grows", samples).ok is True
+    assert judged("dead_letters", "static", samples).ok is True
+
+
+@pytest.mark.parametrize(
+    ("expected", "samples", "ok"),
+    [
+        ("running", series(5), True),
+        ("running", series(5, tasks=lambda t: 4 if t != 2 else 3), False),
+        ("running", series(5, state="FAILING"), False),
+        ("running", series(5, tasks=None), None),
+        ("running", series(2), None),
+        ("unreachable", series(5, tasks=None), True),
+        ("unreachable", series(5), False),
+        ("retried", series(5, retried=lambda t: 3 if t > 2 else 0), True),
+        ("retried", series(5, retried=lambda t: 2 if t > 1 else 7), True),
+        ("retried", series(5, retried=7), False),
+        ("retried", series(5, tasks=lambda t: 4 if t < 4 else None), None),
+    ],
+)
+def test_flink_is_judged_by_its_tasks(expected: str, samples: list[dict[str, Any]], ok: bool | None) -> None:
+    assert shapes.judge_flink(expected, samples, **ALL).ok is ok
+
+
+def test_an_unknown_state_of_flink_is_an_error() -> None:
+    with pytest.raises(ValueError, match="choose from running"):
+        shapes.judge_flink("happy", series(5), **ALL)
+
+
+def growing(second: float) -> int:
+    return int(1000 + 10 * second)
+
+
+def test_steady_state() -> None:
+    samples = series(3, producer=growing, kafka=growing, cassandra=growing, lag=3)
+    assert shapes.steady_state(samples) == Steady(rate=10.0, lag=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kafka": None}, "kafka cannot be read: connection refused"),
+        ({"tasks": None}, "flink does not answer"),
+        ({"tasks": 3}, "flink job is RUNNING with 3 of 4 tasks running"),
+        ({"streaming": False}, "the producer is not streaming"),
+        ({"cassandra": 1000}, "cassandra does not grow"),
+        ({"lag": 5000}, "lag is 5000"),
+    ],
+)
+def test_why_there_is_no_steady_state(changes: dict[str, Any], reason: str) -> None:
+    counts: dict[str, Any] = {"producer": growing, "kafka": growing, "cassandra": growing, "lag": 3, **changes}
+    found = shapes.steady_state(series(3, **counts))
+    assert isinstance(found, str)
+    assert reason in found
+
+
+def test_two_samples_are_no_steady_state() -> None:
+    assert shapes.steady_state(series(2, producer=growing)) == "2 of 3 samples so far"
+
+
+def recovering(second: float) -> int:
+    return int(1000 if second < 5 else min(growing(second) - 3, 1000 + 40 * (second - 5)))
+
+
+def test_converged_at_the_first_of_the_good_samples() -> None:
+    samples = series(
+        15, producer=growing, kafka=growing, cassandra=recovering, lag=lambda t: growing(t) - recovering(t)
+    )
+    assert shapes.converged(samples, Steady(10.0, 3), since=START) == START + 7
+
+
+def test_a_lag_that_has_not_grown_yet_is_not_convergence() -> None:
+    samples = series(3, producer=growing, kafka=growing, cassandra=1000, lag=2)
+    assert shapes.converged(samples, Steady(10.0, 3), since=START) is None
+
+
+def test_a_full_spool_is_not_convergence() -> None:
+    samples = series(9, producer=growing, kafka=growing, cassandra=growing, lag=2, buffered=500)
+    assert shapes.converged(samples, Steady(10.0, 3), since=START) is None
+
+
+def test_at_rest() -> None:
+    samples = series(9, producer=lambda t: min(t, 4), kafka=lambda t: min(t, 4), cassandra=lambda t: min(t, 4))
+    assert shapes.at_rest(samples, since=START) == START + 4
+    assert shapes.at_rest(series(9, lag=2), since=START) is None
+
+
+def test_positions_are_compared_partition_by_partition() -> None:
+    before, after = snapshot(0), snapshot(9)
+    assert all(check.ok for check in shapes.same_positions(before, after, "paused"))
+    after["cassandra"]["next_offsets"] = {"0": 99}
+    wrong = [check.subject for check in shapes.same_positions(before, after, "paused") if not check.ok]
+    assert wrong == ["positions"]
+
+
+def test_a_phase_gives_one_check_per_expectation() -> None:
+    expect = {"producer": "grows", "kafka": "grows", "cassandra": "static", "lag": "grows", "flink": "unreachable"}
+    checks = shapes.judge_phase(expect, outage(), rate=10.0, **ALL)
+    assert [(check.subject, check.ok) for check in checks] == [(subject, True) for subject in expect]
+
+
+counts = st.lists(st.none() | st.integers(0, 10_000), min_size=3, max_size=40)
+
+
+@given(counts)
+def test_no_count_is_both_static_and_growing(values: list[int | None]) -> None:
+    samples = [snapshot(second, kafka=value) for second, value in enumerate(values)]
+    oks = [judged("kafka", shape, samples).ok for shape in ("static", "grows", "drains")]
+    assert oks.count(True) <= 1
+
+
+@given(counts)
+def test_a_static_count_has_one_value_and_was_seen(values: list[int | None]) -> None:
+    samples = [snapshot(second, kafka=value) for second, value in enumerate(values)]
+    if judged("kafka", "static", samples).ok:
+        seen = [value for value in values if value is not None]
+        assert len(set(seen)) == 1
+        assert len(seen) >= shapes.MIN_READINGS
+
+
+@given(st.lists(st.integers(0, 50), min_size=3, max_size=40), st.integers(0, 1000))
+def test_adding_a_constant_changes_no_shape(steps: list[int], base: int) -> None:
+    values = [sum(steps[: i + 1]) for i in range(len(steps))]
+    plain = [snapshot(second, kafka=value) for second, value in enumerate(values)]
+    moved = [snapshot(second, kafka=value + base) for second, value in enumerate(values)]
+    assert judged("kafka", "grows", plain).ok == judged("kafka", "grows", moved).ok
+    assert judged("kafka", "static", plain).ok == judged("kafka", "static", moved).ok
+
+
+@given(st.integers(1, 5000), st.integers(8, 90))
+def test_growth_at_the_offered_rate_passes_at_every_rate_and_hold(rate: int, seconds: int) -> None:
+    samples = series(seconds, kafka=lambda t: rate * t)
+    assert judged("kafka", "grows", samples, rate=float(rate)).ok is True
+
+
+@given(st.integers(20, 5000), st.integers(30, 90))
+def test_growth_at_four_fifths_of_the_offered_rate_fails(rate: int, seconds: int) -> None:
+    samples = series(seconds, kafka=lambda t: int(0.8 * rate * t))
+    assert judged("kafka", "grows", samples, rate=float(rate)).ok is False
+
+
+@given(st.floats(0.1, 5000), st.floats(1, 600))
+def test_the_allowed_deviation_shrinks_with_time(rate: float, seconds: float) -> None:
+    assert shapes.allowed_deviation(rate, seconds) > shapes.allowed_deviation(rate, seconds * 2)
+    assert shapes.allowed_deviation(rate, 0) == math.inf
