@@ -1,4 +1,5 @@
 """Real Kafka, Cassandra and Flink on loopback, each a process group of its own, for tests and measurements."""
+
 from __future__ import annotations
 
 import contextlib
@@ -74,7 +75,13 @@ class Process:
         self.log = folder / f"{name}.out"
         with self.log.open("ab") as out:
             self._popen = subprocess.Popen(
-                argv, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                argv,
+                env=dict(env),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
         self.pid = self._popen.pid
 
@@ -117,13 +124,18 @@ def listening(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+def free_ports() -> int:
+    """The first of ten free ports."""
+    return next(base for base in range(23_100, 32_000, 10) if not any(listening(base + at) for at in range(10)))
+
+
 class Stack:
     """The servers of one test run, below one folder, on ports counted from one base.
 
     Args:
         trees: the distributions.
         folder: everything is below.
-        base: first of a hundred ports.
+        base: first of ten ports.
         job: the `[job]` table.
         parallelism: of the job.
     """
@@ -134,9 +146,11 @@ class Stack:
         self.trees = trees
         self.folder = folder
         self.parallelism = parallelism
-        self.kafka_port, self._controller_port = base + 1, base + 2
-        self.cassandra_port, self._storage_port = base + 3, base + 4
-        self.rest_port, self._rpc_port, self._blob_port, self._tm_rpc_port, self._tm_data_port = range(base + 5, base + 10)
+        self.kafka_port, self._controller_port = base, base + 1
+        self.cassandra_port, self._storage_port = base + 2, base + 3
+        self.rest_port, self._rpc_port, self._blob_port, self._tm_rpc_port, self._tm_data_port = range(
+            base + 4, base + 9
+        )
         self.job = dict(job or {})
         self.state = folder / "flink"
         self.config = folder / "pipeline.toml"
@@ -213,7 +227,11 @@ parallelism = {self.parallelism}
             "FLINK_LOG_DIR": str(self.folder / "log"),
             "FLINK_PID_DIR": str(self.folder / "pid"),
             "PYTHONPATH": f"{SOURCE}:{self.trees.flink_site}",
-            **{key: value for key, value in os.environ.items() if key.startswith(("PYTHONPYCACHE", "EVENTLOG_", "LANG"))},
+            **{
+                key: value
+                for key, value in os.environ.items()
+                if key.startswith(("PYTHONPYCACHE", "EVENTLOG_", "LANG"))
+            },
         }
 
     # --- Kafka ----------------------------------------------------------------------------------------------------
@@ -245,8 +263,14 @@ message.max.bytes=33554432
 """
         )
         if not data.exists():
-            self._kafka_tool("kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c", properties, "--standalone")
-        argv = [*self._java("-Xms256m", "-Xmx384m", "-XX:+UseSerialGC", lib=self.trees.kafka_lib), "kafka.Kafka", str(properties)]
+            self._kafka_tool(
+                "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAQACAAAAAAAAAAQ", "-c", properties, "--standalone"
+            )
+        argv = [
+            *self._java("-Xms256m", "-Xmx384m", "-XX:+UseSerialGC", lib=self.trees.kafka_lib),
+            "kafka.Kafka",
+            str(properties),
+        ]
         self.kafka = Process("kafka", argv, {"LOG_DIR": str(self.folder)}, self.folder)
         wait_for(lambda: TOPIC in self.topics() or self._make_topics(), 60, f"Kafka: {self.kafka.log}")
 
@@ -265,11 +289,11 @@ message.max.bytes=33554432
     def make_topic(self, name: str, partitions: int) -> None:
         config = {"max.message.bytes": "33554432"} if name == TOPIC else {}
         for future in self.admin.create_topics([NewTopic(name, partitions, 1, config=config)]).values():
-            future.result(10)
+            future.result(60)
 
     def delete_topic(self, name: str) -> None:
         for future in self.admin.delete_topics([name]).values():
-            future.result(10)
+            future.result(60)
 
     def producer(self) -> Producer:
         return Producer(
@@ -285,9 +309,11 @@ message.max.bytes=33554432
 
     def committed(self) -> dict[int, int]:
         """Offsets committed by the job's group; a partition without one is missing."""
-        consumer = Consumer({"bootstrap.servers": f"127.0.0.1:{self.kafka_port}", "group.id": "event-log", "log_level": 0})
+        consumer = Consumer(
+            {"bootstrap.servers": f"127.0.0.1:{self.kafka_port}", "group.id": "event-log", "log_level": 0}
+        )
         try:
-            found = consumer.committed([TopicPartition(TOPIC, number) for number in range(PARTITIONS)], timeout=5)
+            found = consumer.committed([TopicPartition(TOPIC, number) for number in range(PARTITIONS)], timeout=20)
             return {item.partition: item.offset for item in found if item.offset >= 0}
         finally:
             consumer.close()
@@ -296,7 +322,7 @@ message.max.bytes=33554432
         consumer = Consumer({"bootstrap.servers": f"127.0.0.1:{self.kafka_port}", "group.id": "looker", "log_level": 0})
         try:
             return {
-                number: int(consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=5)[1])
+                number: int(consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=20)[1])
                 for number in range(partitions)
             }
         finally:
@@ -305,15 +331,19 @@ message.max.bytes=33554432
     def dead_letters(self) -> list[dict[str, Any]]:
         """All dead letters so far."""
         consumer = Consumer(
-            {"bootstrap.servers": f"127.0.0.1:{self.kafka_port}", "group.id": "letters", "log_level": 0,
-             "fetch.message.max.bytes": 33_554_432}
+            {
+                "bootstrap.servers": f"127.0.0.1:{self.kafka_port}",
+                "group.id": "letters",
+                "log_level": 0,
+                "fetch.message.max.bytes": 33_554_432,
+            }
         )
         letters: list[dict[str, Any]] = []
         try:
-            end = consumer.get_watermark_offsets(TopicPartition(DEAD_LETTERS, 0), timeout=5)[1]
+            end = consumer.get_watermark_offsets(TopicPartition(DEAD_LETTERS, 0), timeout=20)[1]
             consumer.assign([TopicPartition(DEAD_LETTERS, 0, 0)])
             while len(letters) < end:
-                message = consumer.poll(5)
+                message = consumer.poll(20)
                 if message is None or message.error() is not None:
                     raise KafkaException(None if message is None else message.error())
                 letters.append(json.loads(message.value()))
@@ -327,20 +357,26 @@ message.max.bytes=33554432
         """Starts Cassandra and waits until it serves; makes the schema."""
         home = self.folder / "cassandra"
         home.mkdir(exist_ok=True)
-        (home / "cassandra.yaml").write_text(_CASSANDRA_YAML.format(
-            data=home, storage=self._storage_port, native=self.cassandra_port
-        ))
+        (home / "cassandra.yaml").write_text(
+            _CASSANDRA_YAML.format(data=home, storage=self._storage_port, native=self.cassandra_port)
+        )
         (home / "cassandra-rackdc.properties").write_text("dc=dc1\nrack=rack1\n")
         (home / "logback.xml").write_text(_LOGBACK)
         jamm = next(self.trees.cassandra_lib.glob("jamm-*.jar"))
-        options = [*_CASSANDRA_OPTIONS, f"-javaagent:{jamm}", f"-Dcassandra.config=file://{home}/cassandra.yaml",
-                   f"-Dcassandra.storagedir={home}", f"-Dlogback.configurationFile={home}/logback.xml"]
+        options = [
+            *_CASSANDRA_OPTIONS,
+            f"-javaagent:{jamm}",
+            f"-Dcassandra.config=file://{home}/cassandra.yaml",
+            f"-Dcassandra.storagedir={home}",
+            f"-Dlogback.configurationFile={home}/logback.xml",
+        ]
         argv = self._java(*options, lib=f"{home}:{self.trees.cassandra_lib}/*")
         self.cassandra = Process("cassandra", [*argv, "org.apache.cassandra.service.CassandraDaemon"], {}, self.folder)
         wait_for(lambda: listening(self.cassandra_port), 90, f"Cassandra: {self.cassandra.log}")
-        self._make_schema()
+        self.make_schema()
 
-    def _make_schema(self) -> None:
+    def make_schema(self) -> None:
+        """From the role's template."""
         template = ROOT / "roles" / "cassandra" / "templates" / "schema.cql.j2"
         variables = {
             "cassandra_keyspace": "eventlog",
@@ -400,6 +436,10 @@ message.max.bytes=33554432
         argv = [sys.executable, "-m", "eventlog_job.launch", "--config", str(self.config)]
         self.jobmanager = Process("flink-jobmanager", argv, self.flink_environment(), self.folder)
 
+    def jobmanager_log(self) -> str:
+        """Everything the JobManagers of this test printed."""
+        return (self.folder / "flink-jobmanager.out").read_text(errors="replace")
+
     def start_taskmanager(self) -> None:
         argv = [str(self.trees.flink_site / "pyflink" / "bin" / "taskmanager.sh"), "start-foreground"]
         self.taskmanager = Process("flink-taskmanager", argv, self.flink_environment(), self.folder)
@@ -407,7 +447,9 @@ message.max.bytes=33554432
     def stop_job(self, deadline: float = 30) -> tuple[int, dict[str, Any]]:
         """`eventlog_job.stop`: exit status and what it printed."""
         argv = [sys.executable, "-m", "eventlog_job.stop", "--config", str(self.config), "--deadline", str(deadline)]
-        done = subprocess.run(argv, env=self.flink_environment(), capture_output=True, text=True, timeout=deadline + 60, check=False)
+        done = subprocess.run(
+            argv, env=self.flink_environment(), capture_output=True, text=True, timeout=deadline + 60, check=False
+        )
         assert done.stdout, done.stderr
         return done.returncode, json.loads(done.stdout)
 
@@ -447,6 +489,17 @@ message.max.bytes=33554432
                     total[name] = total.get(name, 0) + int(item["sum"])
         return total
 
+    def empty(self) -> None:
+        """New topics, no group, empty tables."""
+        self.delete_topic(TOPIC)
+        self.delete_topic(DEAD_LETTERS)
+        wait_for(lambda: not {TOPIC, DEAD_LETTERS} & self.topics(), 60, "deletion of the topics")
+        self._make_topics()
+        with contextlib.suppress(KafkaException):
+            self.admin.delete_consumer_groups(["event-log"])["event-log"].result(60)
+        for table in ("events", "buckets", "ingest_log", "progress", "rejected"):
+            self.cql().execute(f"TRUNCATE eventlog.{table}")
+
     # --- all ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -475,7 +528,7 @@ def event(source: str, seq: int, size: int = 1_024) -> bytes:
         f'{{"source":"{source}","seq":{seq},"event_time":"{moment}.{rest % 1_000:03d}Z","level":"INFO",'
         f'"service":"checkout","message":"'
     )
-    return (head + ("x%07d" % seq) * ((size - len(head)) // 8 + 1))[: size - 2].encode() + b'"}'
+    return (head + f"x{seq:07d}" * ((size - len(head)) // 8 + 1))[: size - 2].encode() + b'"}'
 
 
 def produce(producer: Producer, source: str, numbers: Iterator[int] | range, size: int = 1_024) -> None:
@@ -551,22 +604,47 @@ storage_compatibility_mode: NONE
 """
 
 _OPENED = [
-    "java.base/java.io", "java.base/java.lang", "java.base/java.lang.module", "java.base/java.lang.reflect",
-    "java.base/java.nio", "java.base/java.util", "java.base/jdk.internal.loader", "java.base/jdk.internal.math",
-    "java.base/jdk.internal.module", "java.base/jdk.internal.ref", "java.base/jdk.internal.reflect",
-    "java.base/jdk.internal.util.jar", "java.base/sun.nio.ch", "jdk.compiler/com.sun.tools.javac",
+    "java.base/java.io",
+    "java.base/java.lang",
+    "java.base/java.lang.module",
+    "java.base/java.lang.reflect",
+    "java.base/java.nio",
+    "java.base/java.util",
+    "java.base/jdk.internal.loader",
+    "java.base/jdk.internal.math",
+    "java.base/jdk.internal.module",
+    "java.base/jdk.internal.ref",
+    "java.base/jdk.internal.reflect",
+    "java.base/jdk.internal.util.jar",
+    "java.base/sun.nio.ch",
+    "jdk.compiler/com.sun.tools.javac",
     "jdk.management/com.sun.management.internal",
 ]
 _EXPORTED = [
-    "java.base/java.lang.ref", "java.base/jdk.internal.misc", "java.management.rmi/com.sun.jmx.remote.internal.rmi",
-    "java.rmi/sun.rmi.registry", "java.sql/java.sql", "jdk.attach/sun.tools.attach",
-    "jdk.compiler/com.sun.tools.javac.file", "jdk.unsupported/sun.misc",
+    "java.base/java.lang.ref",
+    "java.base/jdk.internal.misc",
+    "java.management.rmi/com.sun.jmx.remote.internal.rmi",
+    "java.rmi/sun.rmi.registry",
+    "java.sql/java.sql",
+    "jdk.attach/sun.tools.attach",
+    "jdk.compiler/com.sun.tools.javac.file",
+    "jdk.unsupported/sun.misc",
 ]
 _CASSANDRA_OPTIONS = [
-    "-Xms768m", "-Xmx768m", "-Xss256k", "-XX:+UseG1GC", "-XX:G1HeapRegionSize=4m", "-XX:+ExitOnOutOfMemoryError",
-    "-XX:MaxDirectMemorySize=512M", "-Djava.net.preferIPv4Stack=true", "-Djdk.attach.allowAttachSelf=true",
+    "-Xms768m",
+    "-Xmx768m",
+    "-Xss256k",
+    "-XX:+UseG1GC",
+    "-XX:G1HeapRegionSize=4m",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:MaxDirectMemorySize=512M",
+    "-Djava.net.preferIPv4Stack=true",
+    "-Djdk.attach.allowAttachSelf=true",
     *(f"--add-opens={name}=ALL-UNNAMED" for name in _OPENED),
     *(f"--add-exports={name}=ALL-UNNAMED" for name in _EXPORTED),
-    "-Dio.netty.tryReflectionSetAccessible=true", "-Dcassandra.skip_wait_for_gossip_to_settle=0",
-    "-Dcassandra.superuser_setup_delay_ms=0", "-Dcassandra.ring_delay_ms=0", "-Dcassandra-foreground=yes",
+    "-Dio.netty.tryReflectionSetAccessible=true",
+    "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+    "-Dcassandra.superuser_setup_delay_ms=0",
+    "-Dcassandra.ring_delay_ms=0",
+    "-Dcassandra-foreground=yes",
 ]

@@ -9,6 +9,7 @@ Modules, from the pure to the wired:
 - `sink`: the above put together for a batch of records; knows nothing of Flink.
 - `job`: the Table API job, `launch` and `stop`: its life cycle, `state`: the files in between.
 """
+
 from __future__ import annotations
 
 __all__: list[str] = []

@@ -2,6 +2,7 @@
 
 Every default of the optional `[job]` table is in `JobTuning`, and nowhere else.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -33,7 +34,8 @@ class JobTuning:
         arrow_batch: most records in one call of the sink.
         largest_record_bytes: a longer record is refused unseen. Must stay below half of Cassandra's
             commitlog_segment_size, its own limit for one mutation.
-        dead_letter_bytes: bytes of a refused record kept in its dead letter; the rest is cut off. In base64 it must fit
+        dead_letter_bytes: bytes of a refused record kept in its dead letter; the rest is cut off. In base64 it must
+        fit
             the max.message.bytes of the dead-letter topic (1 MiB by default).
         keep_savepoints: number of former savepoints kept in state_dir.
     """

@@ -3,6 +3,7 @@
 The columns of a row are kept in the bytes of Cassandra's native protocol: they have to be encoded anyway to find what
 cannot be stored (a lone surrogate, a key that is too long), and nothing can go wrong with them afterwards.
 """
+
 from __future__ import annotations
 
 import base64
@@ -72,11 +73,14 @@ def position(partition: int, offset: int) -> bytes:
     return _POSITION.pack(4, partition, 8, offset)
 
 
-def dead_letter(topic: str, topic_id: str, partition: int, offset: int, reason: str, value: bytes | None, keep: int) -> str:
+def dead_letter(
+    topic: str, topic_id: str, partition: int, offset: int, reason: str, value: bytes | None, keep: int
+) -> str:
     """The JSON text that goes to the dead-letter topic for a refused record.
 
-    Its members: topic, topic_id, partition, offset (where the record is), reason, bytes (length of the record, null for
-    a tombstone), value (base64 of the first `keep` bytes, null for a tombstone), truncated (whether bytes are missing).
+    Its members: topic, topic_id, partition, offset (where the record is), reason, bytes (length of the record, null
+    for a tombstone), value (base64 of the first `keep` bytes, null for a tombstone), truncated (whether bytes are
+    missing).
     """
     kept = None if value is None else base64.b64encode(value[:keep]).decode("ascii")
     return json.dumps(
@@ -178,7 +182,11 @@ def _wrong(event: dict[str, Any], name: str, expected: str) -> str:
 def _kind(value: object) -> str:
     """The JSON name of a value's type."""
     names: list[tuple[type | tuple[type, ...], str]] = [
-        (bool, "a boolean"), (str, "a string"), ((int, float), "a number"), (list, "an array"), (dict, "an object"),
+        (bool, "a boolean"),
+        (str, "a string"),
+        ((int, float), "a number"),
+        (list, "an array"),
+        (dict, "an object"),
     ]
     return next((name for kind, name in names if isinstance(value, kind)), "null")
 

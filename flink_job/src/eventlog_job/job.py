@@ -2,6 +2,7 @@
 
 Runs inside the JobManager (application mode), which calls `main` when its REST interface is up.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -61,8 +62,8 @@ def _settings(config: JobConfig, savepoint: str | None) -> dict[str, str]:
     }
     if savepoint is not None:
         settings["execution.state-recovery.path"] = savepoint
-        # After an upgrade that changes the plan the source may not find its state: it then reads from the offsets of the
-        # group, which are never ahead of the savepoint.
+        # After an upgrade that changes the plan the source may not find its state: it then reads from the offsets of
+        # the group, which are never ahead of the savepoint.
         settings["execution.state-recovery.ignore-unclaimed-state"] = "true"
     return settings
 

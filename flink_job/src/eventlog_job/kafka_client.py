@@ -1,4 +1,5 @@
 """The `[kafka.client]` properties, which are librdkafka's, in the words of Kafka's Java client."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

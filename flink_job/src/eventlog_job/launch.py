@@ -1,11 +1,13 @@
 """Starts the JobManager with the job in it: `python -m eventlog_job.launch --config etc/pipeline.toml`.
 
 It checks the configuration and then *becomes* Flink's own start script, so that the pid stays the same. Where the job
-resumes is decided by the job itself, when the REST interface is up (see `eventlog_job.job`).
+resumes is decided by the job itself, when the REST interface is up (see `eventlog_job.start`).
 """
+
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -28,25 +30,26 @@ def command(flink_home: Path, config: Path) -> list[str]:
 
 
 def main() -> int:
-    """Entry point; returns 2 if it could not start."""
+    """Entry point; returns only if it could not start: 2."""
     parser = argparse.ArgumentParser(description="Starts the Flink JobManager with the event log's job.")
     parser.add_argument("--config", type=Path, required=True, help="etc/pipeline.toml")
     path: Path = parser.parse_args().config.resolve()
     try:
         JobConfig.load(path)
         argv = command(_flink_home(), path)
+        os.execv(argv[0], argv)
     except ConfigError as error:
         print(f"eventlog_job.launch: {error}", file=sys.stderr)
-        return 2
-    os.execv(argv[0], argv)
+    except OSError as error:
+        print(f"eventlog_job.launch: {argv[0]}: {error.strerror or error}", file=sys.stderr)
+    return 2
 
 
 def _flink_home() -> Path:
-    from importlib.util import find_spec
-
-    spec = find_spec("pyflink")
+    # Only looked for, not imported: that would take longer than the rest of this program.
+    spec = importlib.util.find_spec("pyflink")
     if spec is None or spec.origin is None:
-        raise ConfigError("pyflink is not on PYTHONPATH; it must hold the Flink tree")
+        raise ConfigError("pyflink is not on PYTHONPATH, which must name the Flink tree")
     return Path(spec.origin).parent
 
 

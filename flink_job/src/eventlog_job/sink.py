@@ -1,9 +1,10 @@
 """The sink: a batch of Kafka records into the tables, and the dead letters of those that do not fit.
 
-`Sink.process` returns only when everything is acknowledged by Cassandra, so that a checkpoint, which waits for it, never
-covers a record that is not stored. After a failure Flink hands the records since the last checkpoint over again; the key of
-the table makes that harmless.
+`Sink.process` returns only when everything is acknowledged by Cassandra, so that a checkpoint, which waits for it,
+never covers a record that is not stored. After a failure Flink hands the records since the last checkpoint over again;
+the key of the table makes that harmless.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -141,7 +142,8 @@ class Sink:
             Per record None if its row is stored, else its dead letter (JSON text).
 
         Raises:
-            StoreError, Interrupted: see `Store.write`. Nothing is confirmed then and everything may be processed again.
+            StoreError, Interrupted: see `Store.write`. Nothing is confirmed then and everything may be processed
+            again.
         """
         batch = _Batch()
         for index, (value, partition, offset) in enumerate(zip(values, partitions, offsets, strict=True)):

@@ -1,4 +1,5 @@
 """Where the job begins to read: decided once, when the JobManager starts it."""
+
 from __future__ import annotations
 
 import sys
@@ -23,9 +24,10 @@ def prepare(config: JobConfig) -> str | None:
     """Waits for Kafka and decides.
 
     Returns:
-        The savepoint of the last graceful stop if it is unused and of the topic that exists now; None for the committed
-        offsets of the consumer group. If the topic was made anew since the last start, the group's offsets, which count the
-        records of the former topic, are deleted first, so that the job reads the new topic from its beginning.
+        The savepoint of the last graceful stop if it is unused and of the topic that exists now; None for the
+        committed offsets of the consumer group. If the topic was made anew since the last start, the group's offsets,
+        which count the records of the former topic, are deleted first, so that the job reads the new topic from its
+        beginning.
 
     Raises:
         StartError: Kafka or a topic was not there within start_timeout_seconds.

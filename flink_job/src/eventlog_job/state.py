@@ -2,11 +2,13 @@
 
 - `topic.json`: the id of the topic that the running job was started on. The offsets of the consumer group and of every
   savepoint made since belong to that topic, and to no other of the same name.
-- `resume.json`: written by a graceful stop, used by one start: renamed to `resume.used.json` before the job is submitted.
+- `resume.json`: written by a graceful stop, used by one start: renamed to `resume.used.json` before the job is
+submitted.
 - `savepoints/`, `checkpoints/`: Flink's own.
 
 Every file is replaced as a whole and synced, with its folder, before the next step relies on it.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -87,8 +89,8 @@ class State:
     def prune(self, keep_savepoints: int) -> None:
         """Deletes what no start will use: all savepoints but the newest and the checkpoints of former jobs.
 
-        Without high availability a JobManager that starts does not look for the checkpoints of its predecessor, and Flink
-        leaves them behind when it is killed.
+        Without high availability a JobManager that starts does not look for the checkpoints of its predecessor, and
+        Flink leaves them behind when it is killed.
         """
         for old in _by_age(self.savepoints)[keep_savepoints:]:
             shutil.rmtree(old, ignore_errors=True)
@@ -100,13 +102,14 @@ class State:
 def positions(savepoint: Path, topic: str) -> dict[int, int]:
     """The next offset of each Kafka partition in a savepoint.
 
-    Flink keeps so little state inside the savepoint's `_metadata`. A partition's is, in the Kafka connector's serialisation
-    (KafkaPartitionSplitSerializer, version 0): the topic as Java's writeUTF, int partition, long next offset, long stopping
-    offset, which is the smallest long in a job without end. The pattern is searched for instead of decoding what is around it.
+    Flink keeps so little state inside the savepoint's `_metadata`. A partition's is, in the Kafka connector's
+    serialisation (KafkaPartitionSplitSerializer, version 0): the topic as Java's writeUTF, int partition, long next
+    offset, long stopping offset, which is the smallest long in a job without end. The pattern is searched for instead
+    of decoding what is around it.
 
     Returns:
-        Partition -> offset. Negative offsets stand for "not yet read": -3 by the committed offset of the group. Empty if
-        the file does not show the pattern.
+        Partition -> offset. Negative offsets stand for "not yet read": -3 by the committed offset of the group. Empty
+        if the file does not show the pattern.
     """
     content = (savepoint / "_metadata").read_bytes()
     name = topic.encode("utf-8")
@@ -127,7 +130,9 @@ def _by_age(folder: Path) -> list[Path]:
     """Sub-folders, newest first."""
     if not folder.is_dir():
         return []
-    return sorted((item for item in folder.iterdir() if item.is_dir()), key=lambda item: item.stat().st_mtime, reverse=True)
+    return sorted(
+        (item for item in folder.iterdir() if item.is_dir()), key=lambda item: item.stat().st_mtime, reverse=True
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

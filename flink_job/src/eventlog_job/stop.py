@@ -5,10 +5,12 @@ JobManager, whose job was its only purpose, is gone, and prints one JSON object:
 
     {"stopped": "savepoint", "savepoint": "/…", "next_offsets": {"0": 1300}, "seconds": 1.2, "reason": null}
 
-`stopped` is "savepoint", "absent" (no JobManager answered or it had no job) or "deadline" (no savepoint in time, because the
-sink waits for Cassandra, say; `reason` tells the last state). Exit status: 0 for the first two, 1 for "deadline", after which
-the caller ends the processes by TERM, and 2 for an unusable configuration. TaskManagers are not touched.
+`stopped` is "savepoint", "absent" (no JobManager answered or it had no job) or "deadline" (no savepoint in time,
+because the sink waits for Cassandra, say; `reason` tells the last state). Exit status: 0 for the first two, 1 for
+"deadline", after which the caller ends the processes by TERM, and 2 for an unusable configuration. TaskManagers are
+not touched.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -74,7 +76,8 @@ class Stopper:
         return outcome
 
     def _stop(self) -> Outcome:
-        # A folder of its own for each stop: the savepoint is found there even if the JobManager is gone before it told.
+        # A folder of its own for each stop: the savepoint is found there even if the JobManager is gone before it
+        # told.
         target = self._state.savepoints / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
         try:
             while self._time_left():

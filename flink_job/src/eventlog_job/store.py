@@ -1,9 +1,10 @@
 """Writes to Cassandra, and waits for it when it is away.
 
-An error of a request is *passing* (Cassandra is away, busy, too slow) and the request is repeated, or *lasting* (the server
-understood and refuses this very row) and the row is reported back. Everything is written by plain, idempotent INSERTs, so a
-repetition does no harm.
+An error of a request is *passing* (Cassandra is away, busy, too slow) and the request is repeated, or *lasting* (the
+server understood and refuses this very row) and the row is reported back. Everything is written by plain, idempotent
+INSERTs, so a repetition does no harm.
 """
+
 from __future__ import annotations
 
 import dataclasses

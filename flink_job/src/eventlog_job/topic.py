@@ -1,4 +1,5 @@
 """The identity of the Kafka topic, which a re-created topic of the same name does not share."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -38,7 +39,9 @@ class Topics:
     def delete_group(self, group: str) -> None:
         """Deletes a consumer group with its committed offsets; one that does not exist is fine. Raises TopicError."""
         try:
-            self._admin.delete_consumer_groups([group], request_timeout=_REQUEST_SECONDS)[group].result(_REQUEST_SECONDS + 1.0)
+            self._admin.delete_consumer_groups([group], request_timeout=_REQUEST_SECONDS)[group].result(
+                _REQUEST_SECONDS + 1.0
+            )
         except KafkaException as error:
             if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
                 raise TopicError(f"Kafka at {self._servers}, group {group}: {_text(error)}") from error
