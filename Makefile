@@ -14,7 +14,7 @@ PLAYBOOK = $(VENV)/bin/ansible-playbook -i $(INVENTORY) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help environment up drill drills status down purge
+.PHONY: help environment test-environment check up drill drills status down purge
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,3 +40,9 @@ down: environment ## Stop everything, keep the data
 
 purge: environment ## Stop everything and remove its data
 	@$(PLAYBOOK) playbooks/teardown.yml -e teardown_purge=true
+
+test-environment: environment
+	@$(PYTHON) tools/environment.py $(VENV) requirements/develop.txt $(CACHE)
+
+check: test-environment ## Lint, types, documentation and unit tests, without any server
+	@$(VENV)/bin/python tools/check.py

@@ -31,19 +31,22 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-seconds: {description: How long the rehearsal took., returned: changed, type: float}
+seconds: {description: How long the rehearsal took., returned: when one was made, type: float}
 """
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.eventlog.drills.plugins.module_utils.probes import answers
-from ansible_collections.eventlog.drills.plugins.module_utils.units import ARGUMENT_SPEC, Unit
+from ansible_collections.eventlog.drills.plugins.module_utils.probes import answers, port_open
+from ansible_collections.eventlog.drills.plugins.module_utils.units import ARGUMENT_SPEC, Unit, UnitError
 
 DUMP_SECONDS = 120.0  # the JVM writes the archive while it exits
 
@@ -51,32 +54,51 @@ DUMP_SECONDS = 120.0  # the JVM writes the archive while it exits
 def rehearse(unit: Unit, archive: Path) -> str | None:
     """Run the unit once; returns None when the archive was made, else why not."""
     aside = archive.with_suffix(f".{os.getpid()}.partial")
-    dump = f"-XX:ArchiveClassesAtExit={aside}"
-    argv = [dump if part == f"-XX:SharedArchiveFile={archive}" else part for part in unit.argv]
+    flag = f"-XX:SharedArchiveFile={archive}"
+    if flag not in unit.argv or not unit.probe:
+        return f"its argv lacks {flag}, or it has no probe"
+    argv = [f"-XX:ArchiveClassesAtExit={aside}" if part == flag else part for part in unit.argv]
+    try:
+        problem = _run_once(unit, argv)
+        if problem is None and not aside.exists():
+            problem = "the JVM wrote no archive"
+        if problem is None:
+            aside.rename(archive)
+        return problem
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _run_once(unit: Unit, argv: list[str]) -> str | None:
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            argv, cwd=unit.cwd, env={**os.environ, **unit.env}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True,
-        )  # fmt: skip
+        try:
+            process = subprocess.Popen(
+                argv, cwd=unit.cwd, env={**os.environ, **unit.env}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            return f"{argv[0]} cannot be run: {error.strerror}"
         try:
             deadline = time.monotonic() + unit.ready_timeout
-            while unit.probe and not answers(unit.probe):
+            while not answers(unit.probe or {}):
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
-                    return "the server did not come up: " + log.read()[-1500:].decode("utf-8", "replace")
+                    return "the server did not come up: " + log.read()[-1500:].decode("utf-8", "replace").strip()
                 time.sleep(0.1)
             process.send_signal(signal.SIGTERM)
             process.wait(DUMP_SECONDS)
         except subprocess.TimeoutExpired:
             return f"the server did not end within {DUMP_SECONDS:.0f} s"
         finally:
-            if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    if not aside.exists():
-        return "the JVM wrote no archive"
-    aside.rename(archive)
+            process.wait()
     return None
+
+
+def _end_with_the_controller(*_: Any) -> None:
+    """An interrupted playbook ends its modules with SIGTERM; the server that is being rehearsed must not outlive it."""
+    sys.exit("interrupted")
 
 
 def main() -> None:
@@ -89,12 +111,23 @@ def main() -> None:
         supports_check_mode=True,
     )
     archive = Path(module.params["archive"])
-    unit = Unit.from_dict(module.params["unit"])
-    if archive.exists() or module.check_mode:
-        module.exit_json(changed=not archive.exists())
-    archive.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        unit = Unit.from_dict(module.params["unit"])
+    except UnitError as error:
+        module.fail_json(msg=str(error))
+    # A server that runs (without its archive, which somebody removed) keeps its ports: the next time is early enough.
+    if archive.exists() or any(port_open(unit.host, port) for port in unit.ports):
+        module.exit_json(changed=False)
+    if module.check_mode:
+        module.exit_json(changed=True)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end_with_the_controller)
     began = time.monotonic()
-    problem = rehearse(unit, archive)
+    try:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        problem = rehearse(unit, archive)
+    except OSError as error:
+        problem = f"{archive} cannot be written: {error.strerror}"
     if problem:
         module.warn(f"{unit.name} will start without a class-data archive: {problem}")
     module.exit_json(changed=problem is None, seconds=round(time.monotonic() - began, 2))

@@ -55,6 +55,7 @@ from ansible_collections.eventlog.drills.plugins.module_utils.processes import p
 from ansible_collections.eventlog.drills.plugins.module_utils.supervised import SOCKET_PATH_LIMIT, Supervisor
 
 GIB = 1024**3
+UNSAFE_IN_PATHS = re.compile(r"[\s%#;'\"\\$:*?]")  # what start scripts, class paths or URLs of the servers take apart
 LONGEST_SOCKET_NAME = "supervisor.sock.4194304"  # supervisord binds under its pid first
 
 
@@ -92,7 +93,8 @@ def port_problems(ports: dict[str, Any], host: str, supervisor: Supervisor) -> l
         who = f"pid {owner.pid} ({owner.cmdline[:60]})" if owner else "a process of another user"
         problems.append(
             f"port {port} ({variable}) is in use by {who}, which this pipeline did not start. "
-            f"Stop it, or choose another: -e {variable}={port + 10000}, or move all: -e pipeline_port_offset=10000"
+            f"Stop it, or choose another: -e {variable}={port + 10000 if port < 55536 else port - 10000}, "
+            "or move all: -e pipeline_port_offset=10000"
         )
     return problems
 
@@ -144,6 +146,13 @@ def main() -> None:
     problems = port_problems(args["ports"], args["host"], supervisor)
     base = nearest_existing(Path(args["root"]))
     free_disk, memory = shutil.disk_usage(base).free, available_memory()
+    for option, variable in (("root", "pipeline_root"), ("run", "pipeline_run_dir")):
+        found = UNSAFE_IN_PATHS.search(args[option])
+        if found:
+            problems.append(
+                f"{args[option]} holds {found.group()!r}, which the servers' start-up cannot take. "
+                f"Set {variable} to a path of letters, digits and . _ - only."
+            )
     if not os.access(base, os.W_OK):
         problems.append(f"{base} is not writable for this user. Set pipeline_root to a directory of yours.")
     if free_disk < args["disk_bytes"]:

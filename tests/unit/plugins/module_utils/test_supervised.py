@@ -250,11 +250,11 @@ def test_the_lines_are_found_after_the_log_was_rotated(pipeline: Pipeline) -> No
 
 
 def test_a_server_that_never_listens_is_given_up_with_the_reason(pipeline: Pipeline) -> None:
-    unit = pipeline.unit(code="import time; print('thinking', flush=True); time.sleep(600)", ready_timeout=0.5)
+    unit = pipeline.unit(argv=["/bin/sh", "-c", "echo thinking; sleep 600"], ready_timeout=1.0)
 
     text = pipeline.failure(unit)
 
-    assert f"web is not ready after 0 s (port {unit.ports[0]} is closed)" in text
+    assert f"web is not ready after 1 s (port {unit.ports[0]} is closed)" in text
     assert "  thinking" in text
 
 
