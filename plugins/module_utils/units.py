@@ -35,7 +35,7 @@ class Unit:
     config_files: Sequence[str] = ()
     stop_signal: str = "TERM"
     stop_timeout: float = 30.0
-    ready_timeout: float = 120.0
+    ready_timeout: float = 300.0
 
     @classmethod
     def from_dict(cls, spec: Mapping[str, Any]) -> Unit:
@@ -77,5 +77,5 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "config_files": {"type": "list", "elements": "path", "default": []},
     "stop_signal": {"type": "str", "default": "TERM"},
     "stop_timeout": {"type": "float", "default": 30.0},
-    "ready_timeout": {"type": "float", "default": 120.0},
+    "ready_timeout": {"type": "float", "default": 300.0},
 }

@@ -52,7 +52,7 @@ options:
       config_files: {description: Files whose change makes a start a restart., type: list, elements: path, default: []}
       stop_signal: {description: Signal that stops it gracefully., type: str, default: TERM}
       stop_timeout: {description: Seconds that a graceful stop may take., type: float, default: 30}
-      ready_timeout: {description: Seconds until it must serve., type: float, default: 120}
+      ready_timeout: {description: Seconds until it must serve., type: float, default: 300}
   state:
     description: What to do with the units.
     type: str
