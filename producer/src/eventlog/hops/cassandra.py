@@ -115,10 +115,13 @@ def connect(config: Config, request_timeout: float) -> Session:
         executor_threads=2,
     )
     try:
-        return cluster.connect(config.cassandra.keyspace)
+        session = cluster.connect()
+        # Only now, because the driver explains a missing keyspace as a server that cannot be reached.
+        session.set_keyspace(config.cassandra.keyspace)
     except BaseException:
         cluster.shutdown()
         raise
+    return session
 
 
 def explain(error: Exception) -> str:

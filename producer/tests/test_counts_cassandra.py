@@ -1,0 +1,197 @@
+"""Counting rows in a real Cassandra: exact, at a cost that does not grow, whatever the server does meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cassandra_harness import CassandraServer, Tables
+from eventlog.config import Config, load
+from eventlog.hops.cassandra import CassandraHop
+from eventlog.hops.probe import Probe, Unreadable
+from producer_harness import wait_until
+
+pytest_plugins = ["cassandra_fixtures"]
+pytestmark = pytest.mark.cassandra
+
+
+@pytest.fixture
+def hop_config(write_config: Callable[..., Path], cassandra_keys: Mapping[str, Any]) -> Config:
+    """A configuration that points at the test's Cassandra."""
+    return load(write_config(**cassandra_keys))
+
+
+@pytest.fixture
+def hop(hop_config: Config) -> Iterator[CassandraHop]:
+    """A hop that is closed afterwards."""
+    made = CassandraHop(hop_config, request_timeout=10.0)
+    yield made
+    made.close()
+
+
+def test_counts_every_row_of_every_source(tables: Tables, hop: CassandraHop) -> None:
+    assert hop.read().count == 0
+    tables.add_rows("a", range(1, 3501))
+    tables.add_rows("b", [*range(1, 11), *range(2001, 2501)])
+    assert hop.read().count == 3500 + 510
+    assert tables.state("a") == (3, frozenset())
+    assert tables.state("b") is None, "no bucket of b is full"
+    # Later events may be stored before earlier ones: the bucket that is left behind stays open until it is full.
+    tables.add_rows("b", range(2501, 3001))
+    assert hop.read().count == 3500 + 1010
+    assert tables.state("b") == (3, frozenset({0, 1}))
+    tables.add_rows("b", range(1, 2001))
+    assert hop.read().count == 3500 + 3000
+    assert tables.state("b") == (3, frozenset())
+
+
+def test_full_buckets_are_not_read_again(tables: Tables, hop: CassandraHop, hop_config: Config) -> None:
+    tables.add_rows("a", range(1, 5501))
+    assert hop.read().count == 5500
+    tables.delete_row("a", 1500)  # in a full bucket: not looked at any more, by any counter
+    tables.delete_row("a", 5100)  # in the open one
+    assert hop.read().count == 5499
+    other = CassandraHop(hop_config, request_timeout=10.0)
+    assert other.read().count == 5499
+    other.close()
+
+
+def test_a_stray_seq_costs_one_bucket(tables: Tables, hop: CassandraHop) -> None:
+    tables.add_rows("a", [*range(1, 1001), 2**63 - 1])
+    assert hop.read().count == 1001
+    state = tables.state("a")
+    assert state == (1, frozenset())
+
+
+def test_the_count_is_exact_while_rows_are_written(tables: Tables, hop: CassandraHop) -> None:
+    """Every reading lies between what was acknowledged when it began and what had been sent when it ended."""
+    begun = acknowledged = 0
+    stop = threading.Event()
+
+    def write() -> None:
+        nonlocal begun, acknowledged
+        while not stop.is_set():
+            begun = acknowledged + 250
+            tables.add_rows("a", range(acknowledged + 1, begun + 1))
+            acknowledged = begun
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(60):
+            least = acknowledged
+            count = hop.read().count
+            assert least <= count <= begun
+    finally:
+        stop.set()
+        writer.join()
+    assert hop.read().count == acknowledged > 2000
+
+
+def test_progress_and_rejected_records_by_topic(tables: Tables, hop: CassandraHop) -> None:
+    tables.progress("one", {0: 10, 1: 5})
+    tables.progress("two", {0: 3})
+    for offset in (2, 9):
+        tables.reject("one", 0, offset, "not JSON")
+    tables.reject("one", 1, 4, "empty")
+    reading = hop.read()
+    assert reading.next_offsets == {"one": {0: 10, 1: 5}, "two": {0: 3}}
+    assert reading.rejected == {"one": 3, "two": 0}
+    # A batch whose progress has arrived before its rejected records.
+    tables.progress("one", {0: 20})
+    assert hop.read().rejected["one"] == 3
+    tables.reject("one", 0, 15, "empty")
+    assert hop.read().rejected["one"] == 4
+    tables.progress("one", {0: 30})
+    tables.reject("one", 0, 29, "empty")
+    assert [hop.read().rejected["one"] for _ in range(3)] == [5, 5, 5]
+
+
+def test_missing_tables_are_said_to_be_missing(
+    cassandra: CassandraServer, write_config: Callable[..., Path], cassandra_keys: Mapping[str, Any]
+) -> None:
+    hop = CassandraHop(load(write_config(**{**cassandra_keys, "cassandra__keyspace": "nowhere"})), 5.0)
+    with pytest.raises(Unreadable, match="nowhere"):
+        hop.read()
+    hop.close()
+
+
+def test_a_frozen_server_stalls_and_comes_back(cassandra: CassandraServer, tables: Tables, hop_config: Config) -> None:
+    tables.add_rows("a", range(1, 101))
+    probe = Probe("cassandra", CassandraHop(hop_config, request_timeout=1.0))
+    try:
+        probe.ask()
+        assert probe.wait(time.monotonic() + 20)
+        assert probe.seen().reachable
+        cassandra.freeze()
+        try:
+            probe.ask()
+            probe.wait(time.monotonic() + 0.5)
+            seen = probe.seen()
+            assert not seen.reachable
+            assert seen.error == "no answer for 0.5 s"
+            assert seen.value is not None
+            assert seen.value.count == 100, "the last known count stays"
+            age = seen.age
+            assert age is not None
+            assert age >= 0.5
+        finally:
+            cassandra.thaw()
+        wait_until(lambda: _count(probe) == 100, 15, "it can be counted again")
+    finally:
+        probe.close(5)
+
+
+def test_a_first_connect_to_a_frozen_server_comes_back(
+    cassandra: CassandraServer, tables: Tables, hop_config: Config
+) -> None:
+    hop = CassandraHop(hop_config, request_timeout=1.0)
+    cassandra.freeze()
+    try:
+        began = time.monotonic()
+        with pytest.raises(Unreadable):
+            hop.read()
+        assert time.monotonic() - began < 8
+    finally:
+        cassandra.thaw()
+    tables.add_rows("a", [1])
+    assert hop.read().count == 1
+    hop.close()
+
+
+def test_a_killed_server_is_found_again(cassandra: CassandraServer, tables: Tables, hop_config: Config) -> None:
+    tables.add_rows("a", range(1, 1051))
+    probe = Probe("cassandra", CassandraHop(hop_config, request_timeout=1.0))
+    try:
+        wait_until(lambda: _count(probe) == 1050, 20, "it is counted")
+        cassandra.kill()
+        wait_until(lambda: _count(probe) is None, 20, "the outage is seen")
+        wait_until(lambda: "refused" in (_error(probe) or ""), 20, "it is said that the connection is refused")
+        cassandra.start()
+        wait_until(lambda: _count(probe) == 1050, 30, "it is counted again")
+    finally:
+        probe.close(5)
+        if not _runs(cassandra):
+            cassandra.start()
+
+
+def _count(probe: Probe[Any]) -> int | None:
+    """The count if it can be read now."""
+    probe.ask()
+    probe.wait(time.monotonic() + 2)
+    seen = probe.seen()
+    return seen.value.count if seen.reachable and seen.value is not None else None
+
+
+def _error(probe: Probe[Any]) -> str | None:
+    probe.ask()
+    probe.wait(time.monotonic() + 2)
+    return probe.seen().error
+
+
+def _runs(server: CassandraServer) -> bool:
+    return server._process is not None
