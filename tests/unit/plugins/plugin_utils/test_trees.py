@@ -78,7 +78,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo
 
 def lock_file(path: Path, *entries: dict[str, str]) -> Path:
     lines = [["[[dependencies]]", *(f'{key} = "{value}"' for key, value in entry.items())] for entry in entries]
-    path.write_text("\n".join(sum(lines, [])))
+    path.write_text("\n".join(line for entry in lines for line in entry))
     return path
 
 
