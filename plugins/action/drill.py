@@ -6,14 +6,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import closing, journal, live, opening
+from ansible_collections.eventlog.drills.plugins.plugin_utils import closing, healing, journal, live, opening
 from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, say
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import RehearsalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
 
 ARGUMENTS: dict[str, Any] = {
-    "step": {"type": "str", "required": True, "choices": ["begin", "receipts", "trouble", "settle", "finish"]},
+    "step": {
+        "type": "str",
+        "required": True,
+        "choices": ["begin", "guarded", "receipts", "trouble", "settle", "finish", "leftover", "heal"],
+    },
     "name": {"type": "str"},
     "title": {"type": "str"},
     "runs": {"type": "path"},
@@ -31,6 +35,9 @@ ARGUMENTS: dict[str, Any] = {
     "settings": {"type": "dict", "default": {}},
     "limits": {"type": "dict", "default": {}},
     "gate": {"type": "bool", "default": True},
+    "guard": {"type": "dict", "default": {}},
+    "owner": {"type": "dict", "default": {}},
+    "force": {"type": "bool", "default": False},
     "streaming": {"type": "bool"},
     "task": {"type": "str"},
     "message": {"type": "raw"},
@@ -40,6 +47,8 @@ REQUIRED_IF = [
     ("step", "begin", ("name", "title", "runs", "root", "folder", "config", "python", "pythonpath")),
     ("step", "trouble", ("task", "message")),
     ("step", "finish", ("runs",)),
+    ("step", "leftover", ("folder",)),
+    ("step", "heal", ("folder",)),
 ]
 
 
@@ -54,6 +63,9 @@ class ActionModule(DrillAction):
             return {**result, "skipped": True, "msg": "a drill does nothing in check mode"}
         steps: dict[str, Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]] = {
             "begin": self._begin,
+            "guarded": self._guarded,
+            "leftover": self._leftover,
+            "heal": self._heal,
             "receipts": self._receipts,
             "trouble": self._trouble,
             "settle": self._settle,
@@ -83,7 +95,10 @@ class ActionModule(DrillAction):
             retention_hours=args["retention_hours"],
             settings=args["settings"],
         )
-        rehearsal = opening.begin(options, self.host(), say)
+        try:
+            rehearsal = opening.begin(options, self.host(), say)
+        except opening.LeftoverError as error:
+            return {"changed": False, "leftover": True, "msg": str(error)}
         refused = opening.refusal(rehearsal)
         if refused:
             closing.conclude(rehearsal, options.runs)
@@ -93,6 +108,32 @@ class ActionModule(DrillAction):
             "run": str(rehearsal.run.path),
             "ansible_facts": {"drill_run": str(rehearsal.run.path)},
         }
+
+    def _guarded(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Journal that the guard is armed."""
+        rehearsal = self.rehearsal(task_vars)
+        guard = args["guard"]
+        rehearsal.note("lease", **guard)
+        say(live.line("lease", f"{guard['seconds']:.0f} s armed for {', '.join(guard['units'])}"))
+        return {"changed": False}
+
+    def _leftover(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether a killed drill has left the lock, and whose it was."""
+        owner = healing.leftover(self.host(), args["folder"], force=args["force"])
+        if owner is None:
+            say(live.line("heal", "nothing to heal: no drill holds this pipeline"))
+        else:
+            say(live.line("heal", f"drill {owner.get('drill', '?')} was killed; restoring what ran before it"))
+        return {"changed": False, "leftover": owner is not None, "owner": owner or {}}
+
+    def _heal(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Close what a killed drill has left behind."""
+        text = healing.heal(
+            args["owner"], args["guard"], self.host(), say, folder=args["folder"], within=args["steady_within"]
+        )
+        say(live.line("heal", text))
+        failed = text.startswith(Outcome.ABORTED_NOT_HEALED.label)
+        return {"changed": True, "failed": failed, "said": True, "msg": text}
 
     def _receipts(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Journal the receipts of the tasks before; a fault that did not bite ends the drill here."""

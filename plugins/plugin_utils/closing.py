@@ -186,6 +186,7 @@ def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:
     :raises RehearsalError: the reports cannot be written.
     """
     try:
+        rehearsal.note_expired_lease()
         rehearsal.stop_sampler()
         rehearsal.host.run(opening.release_script(rehearsal.state.folder))
     except HostError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import COUNTS, Check, Snapshot
 
-LABEL_WIDTH = 14
+LABEL_WIDTH = 12
 BAR_WIDTH = 20
 #: Set by the callback plugin in the main process: only it can see whether its output goes to a terminal, and how wide.
 TERMINAL_VARIABLE = "EVENTLOG_DRILLS_COLUMNS"
@@ -22,7 +22,8 @@ def columns() -> int:
 
 def line(label: str, text: str) -> str:
     """A line with its label in the left column."""
-    return f" {label:<{LABEL_WIDTH}}{text}".rstrip()
+    column = label if len(label) < LABEL_WIDTH else f"{label}  "
+    return f" {column:<{LABEL_WIDTH}}{text}".rstrip()
 
 
 def continued(text: str) -> str:

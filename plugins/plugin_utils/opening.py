@@ -51,6 +51,10 @@ class Opening:
     settings: Mapping[str, Any] = field(default_factory=dict)  #: shown in the report
 
 
+class LeftoverError(RehearsalError):
+    """The lock is held by a drill whose controller is gone: the pipeline must be healed first."""
+
+
 @dataclass(frozen=True)
 class _Site:
     """What the host said when it was asked first."""
@@ -63,6 +67,7 @@ def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
     """Begin the drill.
 
     :returns: the running drill. When its journal already holds a refusal, nothing was touched and it must be finished.
+    :raises LeftoverError: the lock is held by a drill that was killed.
     :raises RehearsalError: there is no pipeline, or another drill holds the lock; then there is no run either.
     """
     site = _enter(options, host)
@@ -134,7 +139,8 @@ def _enter(options: Opening, host: Host) -> _Site:
             f"there is no pipeline: {options.config} does not exist. Provision it first: playbooks/site.yml"
         )
     if answer.strip() == "LOCKED":
-        raise RehearsalError(_locked(rest))
+        owner = parse_owner(rest)
+        raise (LeftoverError if is_gone(owner) else RehearsalError)(locked(owner))
     free, _, text = rest.partition("\n")
     try:
         return _Site(tomllib.loads(text), int(free))
@@ -154,8 +160,9 @@ def lock_owner(folder: str) -> str:
 
 
 def release_script(folder: str) -> str:
-    """A shell script that gives the lock back."""
-    return f"rm -rf {quoted(lock_folder(folder))}"
+    """A shell script that gives the lock back and lets guard and sampler end: both live by the lease."""
+    names = [f"{folder}/{name}" for name in ("lease", "before.json", "guard.json")]
+    return f"rm -rf {quoted(*names, lock_folder(folder))}"
 
 
 def _owner(options: Opening, run: str) -> dict[str, Any]:
@@ -164,6 +171,7 @@ def _owner(options: Opening, run: str) -> dict[str, Any]:
         "run": run,
         "controller": socket.gethostname(),
         "pid": os.getppid(),
+        "start_time": start_time(os.getppid()),
         "since": time.time(),
     }
 
@@ -172,14 +180,45 @@ def _sign_script(options: Opening, run: str) -> str:
     return f"printf '%s\\n' {quoted(json.dumps(_owner(options, run)))} > {quoted(lock_owner(options.folder))}"
 
 
-def _locked(text: str) -> str:
+def start_time(pid: int) -> int:
+    """When a process of this machine began, in clock ticks since boot; 0 when it does not live."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            return int(stream.read().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def parse_owner(text: str) -> dict[str, Any]:
+    """What the lock says about its owner; empty when it says nothing usable."""
     try:
         owner = json.loads(text)
-        minutes = (time.time() - float(owner["since"])) / 60
-        who = f"drill {owner['drill']} (pid {owner['pid']} on {owner['controller']}, begun {minutes:.0f} min ago)"
-    except (ValueError, KeyError, TypeError):
-        who = "another drill"
-    return f"{who} holds this pipeline. Wait for it, or if it was killed: ansible-playbook playbooks/heal.yml"
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def is_gone(owner: Mapping[str, Any]) -> bool:
+    """Whether the owner of a lock was a controller on this machine that does not live any more."""
+    if not owner:
+        # Made in one command with its owner's name: without one, that command was killed half-way.
+        return True
+    here = owner.get("controller") == socket.gethostname()
+    return here and start_time(int(owner.get("pid") or 0)) != owner.get("start_time")
+
+
+def locked(owner: Mapping[str, Any]) -> str:
+    """Who holds the lock and what to do about it, in one line."""
+    if is_gone(owner):
+        return f"drill {owner.get('drill', '?')} was killed and has left its lock: ansible-playbook playbooks/heal.yml"
+    minutes = (time.time() - float(owner.get("since") or 0.0)) / 60
+    who = (
+        f"drill {owner.get('drill')} (pid {owner.get('pid')} on {owner.get('controller')}, begun {minutes:.0f} min ago)"
+    )
+    return (
+        f"{who} holds this pipeline. Wait for it, or if that controller is gone: "
+        "ansible-playbook playbooks/heal.yml -e drill_force=true"
+    )
 
 
 def _shown_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -235,6 +235,21 @@ class Rehearsal:
         ends = [float(r["at"]) for r in self.records if r["kind"] == "phase" and r["state"] == "ended"]
         return max(ends, default=float("-inf"))
 
+    def note_expired_lease(self) -> bool:
+        """Journal, once, that the guard has undone the fault because nobody renewed the lease; returns whether."""
+        if any(r["kind"] == "lease" and r.get("state") == "expired" for r in self.records):
+            return True
+        text = self.host.run(f"cat {quoted(self.state.folder)}/guard.json 2>/dev/null || true")
+        try:
+            guard = json.loads(text)
+        except ValueError:
+            return False
+        if guard.get("state") != "expired":
+            return False
+        done = ", ".join([*guard.get("done", []), *(f"not {failed}" for failed in guard.get("failed", []))])
+        self.note("lease", state="expired", at=float(guard["time"]) - self.state.offset, text=done or "nothing to do")
+        return True
+
     def away(self) -> list[dict[str, str]]:
         """What must be brought back, in the order in which it should: the role and its verb."""
         units = receipts.outstanding(self.records)

@@ -31,7 +31,7 @@ def test_the_bar(fraction: float, full: int) -> None:
 
 
 def test_progress_of_a_hold_and_of_a_budget() -> None:
-    assert live.progress("outage", 23, 60, "x").startswith(" outage        00:23 ████████░░░░░░░░░░░░  x")
+    assert live.progress("outage", 23, 60, "x").startswith(" outage      00:23 ████████░░░░░░░░░░░░  x")
     assert live.progress("outage", 23, 60, "x").endswith("37 s left")
     assert live.progress("recovery", 23, 60, "x", budget=True).endswith("budget 37 s")
     assert live.progress("hold", 0, 0, "x").endswith("0 s left")
@@ -59,6 +59,7 @@ def test_checks_in_a_line() -> None:
 
 
 def test_labels_stand_in_a_column() -> None:
-    assert live.line("steady", "ok") == " steady        ok"
-    assert live.continued("more") == "               more"
+    assert live.line("steady", "ok") == " steady      ok"
+    assert live.continued("more") == "             more"
+    assert live.line("producer dead", "ok") == " producer dead  ok"
     assert live.thousands(1234567) == "1 234 567"
