@@ -109,6 +109,7 @@ class Counters:
     """Kept connections to all hops. A context manager; ``read`` may be called from one thread at a time.
 
     ``request_timeout`` (seconds) bounds a single request, so how long a hop stays stalled after its server is back.
+    Raises ConfigError for an address that is none.
     """
 
     def __init__(self, config: Config, request_timeout: float = REQUEST_TIMEOUT) -> None:

@@ -9,6 +9,7 @@ and when its lease is gone or has not been touched for ``--lease-seconds``.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -54,14 +55,18 @@ class Samples:
         tail = _tail(path)
         self.sequence = _last_sequence(tail)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if tail and not tail.endswith(b"\n"):
-            os.write(self._file, b"\n")  # an earlier sampler was killed in the middle of a line
+        # An earlier sampler may have been killed in the middle of a line.
+        self._half_line = bool(tail) and not tail.endswith(b"\n")
 
     def append(self, snapshot: Snapshot) -> None:
         """Write one line. Raises OSError when that fails; the sequence number is used up all the same."""
         self.sequence += 1
-        line = json.dumps({"sequence": self.sequence, **snapshot.to_dict()}, separators=(",", ":"))
-        os.write(self._file, line.encode() + b"\n")
+        text = json.dumps({"sequence": self.sequence, **snapshot.to_dict()}, separators=(",", ":"))
+        line = (b"\n" if self._half_line else b"") + text.encode() + b"\n"
+        written = os.write(self._file, line)
+        self._half_line = written < len(line)
+        if self._half_line:
+            raise OSError(errno.ENOSPC, "only a part of it was written")
 
     def close(self) -> None:
         os.close(self._file)
@@ -72,7 +77,7 @@ def _tail(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            return file.read()
+            return file.read(TAIL_BYTES)
     except FileNotFoundError:
         return b""
 
@@ -129,12 +134,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: ended.put(None))
     try:
         config = load(options.config)
+        counters = Counters(config)
         samples = Samples(options.out)
     except (ConfigError, OSError) as error:
         print(f"sampler: {error}", file=sys.stderr)
         return 2
     lease = Lease(options.lease, options.lease_seconds)
-    with Counters(config) as counters:
+    with counters:
         run(
             counters,
             samples,

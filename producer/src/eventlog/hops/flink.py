@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eventlog.config import Config
+from eventlog.config import Config, ConfigError
 from eventlog.hops.probe import Unreadable
 
 SINK_METRICS = ("written", "retried", "rejected")  # counters that the job registers; see the job's documentation
@@ -31,12 +31,15 @@ class FlinkReading:
 
 
 class FlinkHop:
-    """Asks the JobManager over one kept connection. The sink's counters begin anew with every restart of its tasks."""
+    """Asks the JobManager over one kept connection. The sink's counters begin anew with every restart of its tasks.
+
+    Raises ConfigError for an address that is none.
+    """
 
     def __init__(self, config: Config, request_timeout: float) -> None:
         address = urllib.parse.urlsplit(config.flink.rest_url)
         if address.scheme != "http" or not address.hostname:
-            raise ValueError(f"flink.rest_url is {config.flink.rest_url!r}; it must look like http://host:port")
+            raise ConfigError(f"flink.rest_url is {config.flink.rest_url!r}; expected http://HOST:PORT")
         self._host, self._port, self._base = address.hostname, address.port or 80, address.path.rstrip("/")
         self._job_name = config.flink.job_name
         self._timeout = request_timeout

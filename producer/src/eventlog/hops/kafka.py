@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from eventlog.config import Config
 from eventlog.hops.probe import Unreadable
+
+# A new topic, or a broker that has just come back: the partition has a leader in a moment.
+_MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,15 @@ class KafkaHop:
 
     def read(self) -> KafkaReading:
         """Raises Unreadable when the broker does not answer or the topic does not exist."""
+        until = time.monotonic() + self._timeout
         try:
-            return self._read()
+            while True:
+                try:
+                    return self._read()
+                except KafkaException as error:
+                    if error.args[0].code() not in _MOVING or time.monotonic() > until:
+                        raise
+                    time.sleep(0.1)  # a leader is being elected, or has just been, which the broker does not announce
         except KafkaException as error:
             raise Unreadable(self._explain(error.args[0])) from error
         except concurrent.futures.TimeoutError as error:
@@ -102,10 +113,13 @@ class KafkaHop:
         answers = self._admin.list_offsets(
             {partition: OffsetSpec.latest() for partition in wanted}, request_timeout=self._timeout
         )
-        return {
+        ends = {
             (partition.topic, partition.partition): int(answer.result(self._timeout + 1).offset)
             for partition, answer in answers.items()
         }
+        if any(end < 0 for end in ends.values()):  # how the client reports a request that was not answered in time
+            raise Unreadable(f"no answer within {self._timeout:g} s")
+        return ends
 
     def _remember(self, error: KafkaError) -> None:
         if error.code() in {KafkaError._TRANSPORT, KafkaError._RESOLVE}:

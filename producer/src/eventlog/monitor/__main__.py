@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load(options.config)
         settings = read_settings(options.config, config)
+        counters = Counters(config)
         listener = listen(config.monitor.host, config.monitor.port)
     except ConfigError as error:
         log.critical("%s", error)
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             error.strerror,
         )
         return 2
-    refresher = Refresher(Counters(config), config.monitor.refresh_seconds, settings.log_seconds)
+    refresher = Refresher(counters, config.monitor.refresh_seconds, settings.log_seconds)
     server = Server(
         uvicorn.Config(
             create_app(config, settings, refresher),

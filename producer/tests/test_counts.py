@@ -1,0 +1,178 @@
+"""Counting without servers: probes and their deadlines, the state of the buckets, the shape of a snapshot."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from eventlog.config import Config
+from eventlog.counts import Counters, Snapshot, read_once
+from eventlog.hops.cassandra import MOST_OPEN, BucketState, Rejections
+from eventlog.hops.probe import Probe, Unreadable
+from hypothesis import given
+from hypothesis import strategies as st
+from producer_harness import wait_until
+
+
+class Valve:
+    """A hop that answers 1, 2, 3 … while it is open, and not at all while it is shut."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.error: Exception | None = None
+        self.closed = False
+        self._answer = 0
+
+    def read(self) -> int:
+        self.open.wait()
+        if self.error is not None:
+            raise self.error
+        self._answer += 1
+        return self._answer
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def valve() -> Iterator[Valve]:
+    made = Valve()
+    yield made
+    made.open.set()
+
+
+def ask(probe: Probe[int], timeout: float = 5.0) -> None:
+    assert probe.ask()
+    assert probe.wait(time.monotonic() + timeout)
+
+
+def test_a_probe_keeps_the_last_value_while_its_hop_is_stuck(valve: Valve) -> None:
+    probe = Probe("valve", valve)
+    first = probe.seen()
+    assert (first.value, first.reachable, first.error, first.age) == (None, False, "not asked yet", None)
+    ask(probe)
+    assert probe.seen().reachable
+    valve.open.clear()
+    assert probe.ask()
+    assert not probe.wait(time.monotonic() + 0.1)
+    assert not probe.ask(), "one reading at a time"
+    stuck = probe.seen()
+    assert (stuck.value, stuck.reachable) == (1, False)
+    assert stuck.error == "no answer for 0.1 s"
+    assert stuck.age is not None
+    assert stuck.age >= 0.1
+    valve.open.set()
+    assert probe.wait(time.monotonic() + 5)
+    late = probe.seen()
+    assert (late.value, late.reachable, late.error) == (2, True, None)
+    assert late.age is not None
+    assert late.age >= 0.1, "a value is as old as the question, not as the answer"
+    probe.close(5)
+    assert valve.closed
+
+
+def test_reachable_is_said_of_this_reading_only(valve: Valve) -> None:
+    probe = Probe("valve", valve)
+    ask(probe)
+    assert probe.seen().reachable
+    again = probe.seen()
+    assert (again.value, again.reachable) == (1, False), "nothing was read since"
+    probe.close(5)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(Unreadable("connection refused"), "connection refused"), (RuntimeError("boom"), "RuntimeError: boom")],
+)
+def test_a_probe_survives_every_error(valve: Valve, error: Exception, text: str) -> None:
+    probe = Probe("valve", valve)
+    ask(probe)
+    valve.error = error
+    ask(probe)
+    seen = probe.seen()
+    assert (seen.value, seen.reachable, seen.error) == (1, False, text)
+    valve.error = None
+    ask(probe)
+    assert probe.seen().value == 2
+    probe.close(5)
+
+
+BUCKETS = st.dictionaries(st.integers(0, 30), st.integers(0, 10), max_size=20)
+
+
+@given(st.lists(BUCKETS, max_size=6))
+def test_bucket_state_against_counting_everything(rounds: list[dict[int, int]]) -> None:
+    """Rows are only ever added; whatever is counted when, the state never says full of a bucket that is not."""
+    rows: dict[int, int] = {}
+    state = BucketState()
+    for added in rounds:
+        for bucket, more in added.items():
+            rows[bucket] = min(10, rows.get(bucket, 0) + more)
+        to_count = [bucket for bucket in rows if bucket >= state.next or bucket in state.open]
+        counts = {bucket: rows[bucket] for bucket in to_count}
+        assert state.full_buckets() * 10 + sum(counts.values()) == sum(rows.values())
+        state = state.advanced(counts, 10)
+        full = {bucket for bucket in range(state.next) if bucket not in state.open}
+        assert full == {bucket for bucket, number in rows.items() if number == 10}
+
+
+def test_bucket_state_stays_small() -> None:
+    state = BucketState().advanced({0: 10, 10**15: 10}, 10)
+    assert state == BucketState(1)
+    assert len(BucketState().advanced({MOST_OPEN: 10}, 10).open) == MOST_OPEN
+    assert BucketState().advanced({MOST_OPEN + 1: 10}, 10) == BucketState()
+
+
+def test_rejections_settle_a_batch_late() -> None:
+    known = Rejections().advanced([3, 9], 10)
+    assert known == Rejections(settled=0, rows=0, seen=10)
+    assert known.advanced([3, 9], 10) is known
+    known = known.advanced([3, 5, 9, 12], 20)
+    assert known == Rejections(settled=10, rows=3, seen=20)
+
+
+def test_without_any_server_every_hop_says_why(config: Config) -> None:
+    began = time.monotonic()
+    snapshot = read_once(config, timeout=2.0)
+    assert time.monotonic() - began < 4
+    assert "does not exist" in (snapshot.producer.error or "")
+    assert not snapshot.producer.alive
+    for hop in (snapshot.kafka, snapshot.cassandra, snapshot.lag, snapshot.flink):
+        assert not hop.reachable
+        assert hop.error
+        assert hop.age is None
+    assert snapshot.flink.error == "Connection refused"
+
+
+def test_a_snapshot_has_the_documented_shape(config: Config) -> None:
+    shape = json.loads(json.dumps(read_once(config, timeout=1.0).to_dict()))
+    hop = {"count", "reachable", "error", "age"}
+    assert list(shape) == ["time", "producer", "kafka", "cassandra", "lag", "flink"]
+    assert set(shape["producer"]) == hop | {
+        *("alive", "streaming", "reason", "rate", "acked", "buffered", "rejected", "spool_bytes", "source")
+    }
+    assert set(shape["kafka"]) == hop | {"partitions", "topic_id", "dead_letters"}
+    assert set(shape["cassandra"]) == hop | {"rejected", "next_offsets"}
+    assert set(shape["lag"]) == hop
+    assert set(shape["flink"]) == {
+        *("reachable", "error", "age", "state", "tasks_running", "tasks_total", "written", "retried", "rejected")
+    }
+
+
+def test_hops_that_are_down_are_not_waited_for_again(config: Config) -> None:
+    with Counters(config, request_timeout=1.0) as counters:
+        counters.read(5.0)
+        took: list[float] = []
+
+        def quick() -> bool:
+            began = time.monotonic()
+            snapshot: Snapshot = counters.read(5.0)
+            took.append(time.monotonic() - began)
+            assert not snapshot.kafka.reachable
+            return took[-1] < 1.0
+
+        wait_until(quick, 20, f"a reading takes less than a second, not {took}")
