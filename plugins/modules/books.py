@@ -13,17 +13,12 @@ description:
   - Follows every event of a window, by source and sequence number, through the producer's spool, the Kafka topic and the
     Cassandra table, and returns which were seen where, as ranges.
   - Reads only. Judging what is missing is left to the caller; the drills do.
-requirements:
-  - the Python package eventlog (folder C(producer) of the collection, part of the C(code) tree)
-  - confluent-kafka, cassandra-driver
+extends_documentation_fragment: [eventlog.drills.pipeline]
 options:
-  config: {description: "The pipeline's description, C(etc/pipeline.toml), on the host.", type: path, required: true}
   sources: {description: "First and last sequence number by source; without it, everything the spool has made.", type: dict}
   kafka_from: {description: Offset by partition at which the window begins., type: dict, default: {}}
   kafka_to: {description: Offset by partition at which it ends; default is the end of the topic., type: dict}
   since: {description: Epoch seconds from which rewritten records are counted., type: float, default: 0}
-attributes:
-  check_mode: {support: full, description: It never changes anything.}
 author: [Event Log Drills authors]
 """
 
@@ -51,7 +46,8 @@ books:
 
 import traceback
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.eventlog.drills.plugins.module_utils.pipeline import missing_library
 
 try:
     from eventlog.books import RequestError, read_books
@@ -75,7 +71,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     if IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("eventlog with its clients"), exception=IMPORT_ERROR)
+        module.fail_json(msg=missing_library(IMPORT_ERROR), exception=IMPORT_ERROR)
     args = module.params
     request = {key: args[key] for key in ("sources", "kafka_from", "kafka_to", "since") if args[key] is not None}
     try:

@@ -14,14 +14,9 @@ description:
     in Cassandra, and how many records wait to be processed.
   - Counts are exact, and cost the same whatever the size of the table.
   - Never fails because something is down. Every count says whether it could be read just now, why not, and how old it is.
-requirements:
-  - the Python package eventlog (folder C(producer) of the collection, part of the C(code) tree)
-  - confluent-kafka, cassandra-driver
+extends_documentation_fragment: [eventlog.drills.pipeline]
 options:
-  config: {description: "The pipeline's description, C(etc/pipeline.toml), on the host.", type: path, required: true}
   timeout: {description: Seconds after which a hop that has not answered is reported as unreachable., type: float, default: 5}
-attributes:
-  check_mode: {support: full, description: It never changes anything.}
 author: [Event Log Drills authors]
 """
 
@@ -53,7 +48,8 @@ counts:
 
 import traceback
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.eventlog.drills.plugins.module_utils.pipeline import missing_library
 
 try:
     from eventlog.config import ConfigError, load
@@ -74,7 +70,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     if IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("eventlog with its clients"), exception=IMPORT_ERROR)
+        module.fail_json(msg=missing_library(IMPORT_ERROR), exception=IMPORT_ERROR)
     try:
         config = load(module.params["config"])
     except (ConfigError, OSError) as error:
