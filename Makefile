@@ -14,7 +14,7 @@ PLAYBOOK = $(VENV)/bin/ansible-playbook -i $(INVENTORY) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help environment test-environment check up drill drills status down purge
+.PHONY: help environment test-environment check test up drill drills status down purge
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,3 +46,6 @@ test-environment: environment
 
 check: test-environment ## Lint, types, documentation and unit tests, without any server
 	@$(VENV)/bin/python tools/check.py
+
+test: test-environment ## Everything, on real servers; STAGES="check e2e" runs some
+	@$(VENV)/bin/python tools/suite.py $(STAGES)

@@ -1,0 +1,167 @@
+"""Run the whole test suite in stages: each with its seconds, evidence when it fails, nothing left running at the end.
+
+Usage: suite.py [STAGE …]      (with the environment's Python; without names, all stages)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+RUN = (
+    "EVENTLOG_TEST_RUN"  # every process of a run, detached ones included, inherits it: that is how leftovers are found
+)
+LOG_LINES = 25
+PROCESS_TESTS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/tests/test_*_process.py"))
+
+
+@dataclass
+class Stage:
+    """A command, and the minutes after which it has failed."""
+
+    name: str
+    command: list[str]
+    minutes: float
+    seconds: float = 0.0
+    ok: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def stages(folder: Path) -> list[Stage]:
+    """All stages; their files go below ``folder``."""
+
+    def pytest(name: str, *arguments: str) -> list[str]:
+        return ["pytest", "-q", "--durations=5", "-p", "no:cacheprovider", f"--basetemp={folder}/{name}", *arguments]
+
+    return [
+        Stage("check", ["python", "tools/check.py"], 8),
+        Stage("trees", ["ansible-playbook", "tests/trees.yml", "-e", f"trees_environment={folder}/trees.env"], 20),
+        Stage("processes", pytest("processes", "-m", "not (kafka or cassandra)", *PROCESS_TESTS), 8),
+        Stage("producer", pytest("producer", "-m", "kafka or cassandra", "producer/tests"), 12),
+        Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests"), 20),
+        Stage("e2e", pytest("e2e", "-m", "e2e", "tests/e2e"), 30),
+        Stage("molecule", ["python", "tools/scenarios.py"], 20),
+    ]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What every stage sees."""
+    found = {
+        **os.environ,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        RUN: str(folder),
+    }
+    with contextlib.suppress(FileNotFoundError):
+        for line in (folder / "trees.env").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition("=")
+            found[key] = value
+    return found
+
+
+def run(stage: Stage, folder: Path) -> None:
+    """Run one stage, its output going straight to ours."""
+    print(f"\n───── {stage.name} ─────", flush=True)
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [str(BIN / stage.command[0]), *stage.command[1:]],
+        cwd=ROOT,
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        stage.ok = process.wait(stage.minutes * 60) == 0
+    except subprocess.TimeoutExpired:
+        print(f"stage {stage.name} did not end within {stage.minutes:g} minutes", flush=True)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM if process.poll() is None else signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+    stage.seconds = time.monotonic() - began
+    print(f"───── {stage.name}: {'ok' if stage.ok else 'FAILED'} in {stage.seconds:.0f} s", flush=True)
+
+
+def leftovers(folder: Path) -> Iterator[tuple[int, str]]:
+    """Processes of this run that still live: pid and command line."""
+    mark = f"{RUN}={folder}".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+                yield int(entry.name), command
+
+
+def sweep(folder: Path) -> list[str]:
+    """End what a stage left running; returns their command lines."""
+    found = list(leftovers(folder))
+    for pid, _ in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return [command for _, command in found]
+
+
+def evidence(folder: Path) -> None:
+    """Print the last lines of every server's log of this run."""
+    for log in sorted(folder.rglob("*")):
+        if log.suffix not in (".log", ".out") or not log.is_file() or not log.stat().st_size:
+            continue
+        print(f"----- {log}")
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]:
+            print(f"  {line[:240]}")
+
+
+def main(wanted: list[str]) -> int:
+    """Run the stages; the exit status is 1 when one failed or left something running."""
+    folder = Path(tempfile.mkdtemp(prefix="eventlog-"))
+    everything = stages(folder)
+    unknown = set(wanted) - {stage.name for stage in everything}
+    if unknown:
+        sys.exit(
+            f"unknown stage {', '.join(sorted(unknown))}; there are: {', '.join(stage.name for stage in everything)}"
+        )
+    chosen = [stage for stage in everything if not wanted or stage.name in {*wanted, "trees"}]
+    try:
+        for stage in chosen:
+            run(stage, folder)
+            if not stage.ok:
+                evidence(folder)
+            left = sweep(folder)
+            if left:
+                stage.ok = False
+                print(
+                    f"{stage.name} left {len(left)} processes running, which were ended:", *left, sep="\n  ", flush=True
+                )
+    finally:
+        sweep(folder)
+    print("\n───── stages ─────")
+    for stage in chosen:
+        print(f" {stage.name:<10} {'ok' if stage.ok else 'FAILED':<7} {stage.seconds:6.0f} s")
+    failed = [stage.name for stage in chosen if not stage.ok]
+    print(f" {'all':<10} {'FAILED' if failed else 'ok':<7} {sum(stage.seconds for stage in chosen):6.0f} s", flush=True)
+    if failed:
+        print(f" the logs of the failed run are below {folder}", flush=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
+    sys.exit(main(sys.argv[1:]))
