@@ -106,7 +106,7 @@ class Generator:
         self._disk_failed = False
         self._not_before = 0.0
         self._last_group = -math.inf
-        self._giving_back = False
+        self._untidy = False
         self._gone = False
         self._removed_checked = -math.inf
         self._used = spool.used_bytes()
@@ -183,7 +183,7 @@ class Generator:
             # One event tries whether there is room again; the reserve must fit too, for the next time.
             if self._wanted() and self._spool.hold_reserve():
                 self._save(1, now)
-        self._giving_back = self._spool.give_back()
+        self._untidy = self._spool.tidy()
 
     def _save(self, count: int, now: float) -> bool:
         """Commit ``count`` new events and whatever else changed; False when the disk had no room for it."""
@@ -283,7 +283,7 @@ class Generator:
             return 0.0
         if not self._saved() and now >= self._not_before:
             return 0.0
-        if self._giving_back:
+        if self._untidy:
             return GROUP_SECONDS
         latest = ACK_SECONDS if self._acks.unsaved() and not self._disk_failed else IDLE_SECONDS
         if not self._streaming:

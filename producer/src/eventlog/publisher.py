@@ -170,6 +170,7 @@ class Publisher:
         self._failures = 0
         self._not_before = 0.0
         self._last_error: str | None = None
+        self._read_error: str | None = None
 
     def wake(self) -> None:
         """There are new events, or :meth:`stop` was called."""
@@ -185,6 +186,7 @@ class Publisher:
         session = self._session
         waiting = self._made() > self._acks.settled
         error = self._last_error if session is None else session.unreachable or session.failure
+        error = self._read_error or error
         return {"in_flight": max(0, self._handed - self._acks.settled), "kafka_error": error if waiting else None}
 
     def run(self) -> None:
@@ -248,8 +250,9 @@ class Publisher:
             block = self._rest or self._blocks.after(self._handed)
         except sqlite3.OperationalError as error:
             # A full disk can refuse even a reader its share of the index; it is tried again with the next turn.
-            self._last_error = f"the spool cannot be read: {error}"
+            self._unreadable(f"the spool cannot be read: {error}")
             return False
+        self._read_error = None
         if block is None:
             return False
         before = self._handed
@@ -257,6 +260,11 @@ class Publisher:
         done = self._handed + 1 - block.first
         self._rest = Block(self._handed + 1, block.events[done:]) if done < len(block.events) else None
         return self._handed > before
+
+    def _unreadable(self, reason: str) -> None:
+        if reason != self._read_error:
+            log.warning("%s", reason)
+        self._read_error = reason
 
     def _send(self, session: _Session, block: Block, last: int) -> None:
         seq = block.first

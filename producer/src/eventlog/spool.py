@@ -36,6 +36,8 @@ GROUP_BYTES = 2 << 20
 # Free pages are given back to the file system once they are at least this much and half of the file.
 GIVE_BACK_BYTES = 4 << 20
 _GIVE_BACK_PAGES = 512
+# One transaction drops so many blocks at most, so that it always fits into a write-ahead log that cannot grow.
+_DROP_BLOCKS = 128
 # After the limit was reached, streaming goes on when a twentieth of it is free again, not with every single block.
 _HYSTERESIS = 0.95
 
@@ -146,7 +148,8 @@ class Spool:
             raise
         self._inode = path.stat().st_ino
         self._limited = False
-        self._giving_back = False
+        self._settled_left = True
+        self._returning = False
 
     def _open(self, rate: float) -> sqlite3.Connection:
         with _explained(self._path):
@@ -162,6 +165,8 @@ class Spool:
                     _check_version(connection, self._path)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
+                # Some builds overwrite what is deleted with zeros, which doubles the writing and needs room to forget.
+                connection.execute("PRAGMA secure_delete = OFF")
                 connection.execute(f"PRAGMA wal_autocheckpoint = {self._wal_bytes // PAGE_SIZE}")
                 connection.execute(f"PRAGMA journal_size_limit = {self._wal_bytes}")
                 if new:
@@ -182,7 +187,7 @@ class Spool:
         return self._state
 
     def commit(self, state: State, blocks: Iterable[Block] = (), rejects: Iterable[Reject] = ()) -> None:
-        """Store ``blocks`` and ``rejects``, drop the blocks that are settled, and make ``state`` the state.
+        """Store ``blocks`` and ``rejects``, drop some blocks that are settled, and make ``state`` the state.
 
         All of it or nothing, on disk when it returns. Raises SpoolFull when the disk has no room or fails, and
         SpoolError when the file is found damaged.
@@ -198,7 +203,7 @@ class Spool:
                     ((reject.seq, reject.reason, time.time(), reject.body) for reject in rejects),
                 )
                 if state.settled != self._state.settled:
-                    self._connection.execute("DELETE FROM blocks WHERE last <= ?", (state.settled,))
+                    self._drop_settled(state.settled)
                 self._connection.execute(
                     "UPDATE state SET made = ?, settled = ?, rejected = ?, streaming = ?, rate = ?, reason = ?",
                     (state.made, state.settled, state.rejected, state.streaming, state.rate, state.reason),
@@ -220,18 +225,35 @@ class Spool:
         self._limited = self.used_bytes() + incoming + PAGE_SIZE > bound
         return self._limited
 
-    def give_back(self) -> bool:
-        """Return one portion of free pages to the file system, if they are many; True if there may be more."""
+    def tidy(self) -> bool:
+        """One portion of what needs no hurry: drop settled blocks, then return free pages to the file system.
+
+        True if there may be more to do. On a full disk nothing happens until a commit has made room.
+        """
+        with suppress(sqlite3.OperationalError):
+            if self._settled_left:
+                with _transaction(self._connection):
+                    self._drop_settled(self._state.settled)
+                return True
+            self._returning = self._return_pages()
+        return self._returning
+
+    def _drop_settled(self, settled: int) -> None:
+        dropped = self._connection.execute(
+            "DELETE FROM blocks WHERE last IN (SELECT last FROM blocks WHERE last <= ? ORDER BY last LIMIT ?)",
+            (settled, _DROP_BLOCKS),
+        ).rowcount
+        self._settled_left = dropped == _DROP_BLOCKS
+
+    def _return_pages(self) -> bool:
         free, pages = (self._pragma(name) for name in ("freelist_count", "page_count"))
-        many = free * PAGE_SIZE >= GIVE_BACK_BYTES and free * 2 >= pages
-        with suppress(sqlite3.OperationalError):  # on a full disk the next portion is tried after the next commit
-            if many:
-                # The pragma frees one page per step and returns no row; only executescript() makes all the steps.
-                self._connection.executescript(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})")
-            elif self._giving_back:
-                self._checkpoint()  # the file itself only shrinks now
-            self._giving_back = many
-        return self._giving_back
+        if free * PAGE_SIZE >= GIVE_BACK_BYTES and free * 2 >= pages:
+            # The pragma frees one page per step and returns no row; only executescript() makes all the steps.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({_GIVE_BACK_PAGES})")
+            return True
+        if self._returning:
+            self._checkpoint()  # the file itself only shrinks now
+        return False
 
     def hold_reserve(self) -> bool:
         """Make the reserve on disk, if it is not there; False when there is no room for it."""
