@@ -139,7 +139,9 @@ def _recovered(
         rehearsal.follow(lambda: _retried(rehearsal), until=patience)
         end = max(end, _seen_until(rehearsal))
     checks = _judge(rehearsal, phase, began, end)
-    found = recovery.split(rehearsal.undos(), rehearsal.samples, steady, owners=phase.owners)
+    found = recovery.split(
+        rehearsal.undos(), rehearsal.samples, steady, since=rehearsal.last_change(), owners=phase.owners
+    )
     if found is None:
         # Nothing was taken away in this drill, so there is nothing to split: only whether it converged.
         back = shapes.converged(rehearsal.samples, steady, since=began)

@@ -62,6 +62,7 @@ def split(
     samples: Sequence[Snapshot],
     steady: Steady,
     *,
+    since: float,
     owners: Mapping[str, str] | None = None,
 ) -> Recovery | None:
     """Split the recovery that follows these undo records; None when there is no receipt to start from.
@@ -70,16 +71,17 @@ def split(
     reaches it.
 
     :param undos: records with ``receipts``, whose times are on the sampler's clock.
+    :param since: when the last change was done, be it the last undo or the stream that was resumed after it: nothing
+        counts as drained before.
     :param owners: setting per milestone, named when its phase is long.
     """
     receipts = [receipt for undo in undos for receipt in undo.get("receipts", [])]
     if not receipts:
         return None
     began = min(float(receipt["time"]) for receipt in receipts)
-    ended = max(float(receipt["time"]) for receipt in receipts)
     at: dict[str, float | None] = {name: _latest(receipts, name, began) for name in ("process", "port", "ready")}
     at["first record"] = _first_record(samples, began)
-    drained = converged(samples, steady, since=ended)
+    drained = converged(samples, steady, since=since)
     at["drained"] = None if drained is None else drained - began
     # Milliseconds: nothing here is measured more finely.
     at = _in_order({name: None if moment is None else round(moment, 3) for name, moment in at.items()})

@@ -404,8 +404,8 @@ def converged(samples: Sequence[Snapshot], steady: Steady, *, since: float, want
         if not _caught_up(sample, steady):
             streak = []
             continue
-        streak.append(sample)
-        if len(streak) >= wanted and (not steady.streaming or _rows_arrive(streak, steady)):
+        streak = [*streak, sample][-wanted:]
+        if len(streak) == wanted and (not steady.streaming or _rows_arrive(streak, steady)):
             return float(streak[0]["time"])
     return None
 

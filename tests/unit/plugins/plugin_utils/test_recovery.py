@@ -35,7 +35,7 @@ SAMPLES = series(20, producer=generated, kafka=generated, cassandra=stored, lag=
 
 
 def test_the_split_of_a_recovery() -> None:
-    found = recovery.split([undo(process=0.2, port=1.0, ready=2.5)], SAMPLES, STEADY)
+    found = recovery.split([undo(process=0.2, port=1.0, ready=2.5)], SAMPLES, STEADY, since=START + 5)
     assert found is not None
     assert found.at == {"process": 0.2, "port": 1.0, "ready": 2.5, "first record": 4.0, "drained": 5.0}
     assert found.segments == [
@@ -50,7 +50,7 @@ def test_the_split_of_a_recovery() -> None:
 
 def test_the_setting_that_owns_a_long_phase_is_named() -> None:
     owners = {"ready": "restart-strategy delay 5 s", "drained": "catch-up"}
-    found = recovery.split([undo(process=0.2, port=0.3, ready=3.9)], SAMPLES, STEADY, owners=owners)
+    found = recovery.split([undo(process=0.2, port=0.3, ready=3.9)], SAMPLES, STEADY, since=START + 5, owners=owners)
     assert found is not None
     assert found.owners == {"ready": "restart-strategy delay 5 s"}
     assert found.longest == "ready 3.6 s (restart-strategy delay 5 s)"
@@ -58,7 +58,7 @@ def test_the_setting_that_owns_a_long_phase_is_named() -> None:
 
 def test_several_undos_count_from_the_first_to_the_last() -> None:
     both = [undo("kafka", at=2.0, process=0.1, ready=1.0), undo("flink-jobmanager", at=5.0, process=0.2, ready=2.0)]
-    found = recovery.split(both, SAMPLES, STEADY)
+    found = recovery.split(both, SAMPLES, STEADY, since=START + 5)
     assert found is not None
     assert found.began == START + 2
     assert found.at["process"] == 3.2
@@ -67,13 +67,13 @@ def test_several_undos_count_from_the_first_to_the_last() -> None:
 
 def test_the_first_record_after_the_database_itself_was_away() -> None:
     away = series(20, producer=generated, kafka=generated, cassandra=lambda t: None if 2 < t < 9 else stored(t))
-    found = recovery.split([undo("cassandra", process=0.2)], away, STEADY)
+    found = recovery.split([undo("cassandra", process=0.2)], away, STEADY, since=START + 5)
     assert found is not None
     assert found.at["first record"] == 4.0
 
 
 def test_a_recovery_that_never_ends() -> None:
-    found = recovery.split([undo(process=0.2)], SAMPLES[:8], STEADY)
+    found = recovery.split([undo(process=0.2)], SAMPLES[:8], STEADY, since=START + 5)
     assert found is not None
     assert found.total is None
     assert found.longest == "process 0.2 s"
@@ -81,8 +81,8 @@ def test_a_recovery_that_never_ends() -> None:
 
 
 def test_without_a_receipt_there_is_nothing_to_split() -> None:
-    assert recovery.split([], SAMPLES, STEADY) is None
-    assert recovery.split([{"receipts": []}], SAMPLES, STEADY) is None
+    assert recovery.split([], SAMPLES, STEADY, since=START + 5) is None
+    assert recovery.split([{"receipts": []}], SAMPLES, STEADY, since=START + 5) is None
 
 
 def test_the_catch_up_rate_is_the_fastest_second() -> None:

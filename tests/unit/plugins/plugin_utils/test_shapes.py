@@ -202,6 +202,14 @@ def test_a_lag_that_has_not_grown_yet_is_not_convergence() -> None:
     assert shapes.converged(samples, Steady(10.0, 3), since=START) is None
 
 
+def test_rest_before_the_stream_is_no_part_of_convergence() -> None:
+    def count(second: float) -> int:
+        return int(1000 + 10 * max(0, second - 10))
+
+    samples = series(15, producer=count, kafka=count, cassandra=count, lag=1)
+    assert shapes.converged(samples, Steady(10.0, 3), since=START) == START + 9
+
+
 def test_a_full_spool_is_not_convergence() -> None:
     samples = series(9, producer=growing, kafka=growing, cassandra=growing, lag=2, buffered=500)
     assert shapes.converged(samples, Steady(10.0, 3), since=START) is None
