@@ -20,6 +20,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Kafka and Cassandra, running."""
     stack = Stack(Trees.from_environment(), tmp_path_factory.mktemp("servers"), free_ports(), parallelism=2)
     try:
+        stack.make_archive()
         stack.start_kafka()
         stack.start_cassandra()
         yield stack
