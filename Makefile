@@ -10,11 +10,12 @@ ARGS ?=
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eventlog-drills
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) --version 2>/dev/null),$(name))))
 VENV := .venv
+DRILLS := $(patsubst playbooks/drill_%.yml,%,$(wildcard playbooks/drill_*.yml))
 PLAYBOOK = $(VENV)/bin/ansible-playbook -i $(INVENTORY) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help environment test-environment check test up drill drills status down purge
+.PHONY: help environment drill-exists test-environment check test up drill drills status down purge
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +27,10 @@ environment:
 up: environment ## Provision the pipeline, wait until it is healthy, stream
 	@$(PLAYBOOK) playbooks/site.yml
 
-drill: up ## Provision, then run one drill (DRILL=flink) and print its verdict
+drill-exists:
+	@test -f playbooks/drill_$(DRILL).yml || { echo "eventlog-drills: there is no drill '$(DRILL)'. There are: $(DRILLS). For example: make drill DRILL=flink"; exit 1; }
+
+drill: drill-exists up ## Provision, then run one drill (DRILL=flink) and print its verdict
 	@$(PLAYBOOK) playbooks/drill_$(DRILL).yml
 
 drills: up ## Provision, then run every drill

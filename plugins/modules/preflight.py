@@ -55,6 +55,7 @@ from ansible_collections.eventlog.drills.plugins.module_utils.processes import p
 from ansible_collections.eventlog.drills.plugins.module_utils.supervised import SOCKET_PATH_LIMIT, Supervisor
 
 GIB = 1024**3
+OURS = ("etc", "data", "logs", "run")  # the directories of a pipeline
 UNSAFE_IN_PATHS = re.compile(r"[\s%#;'\"\\$:*?]")  # what start scripts, class paths or URLs of the servers take apart
 LONGEST_SOCKET_NAME = "supervisor.sock.4194304"  # supervisord binds under its pid first
 
@@ -64,6 +65,11 @@ def nearest_existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
+
+
+def foreign_entries(root: Path) -> list[str]:
+    """What the pipeline's directory holds and no pipeline made; a purge would remove it."""
+    return sorted(path.name for path in root.iterdir() if path.name not in OURS) if root.is_dir() else []
 
 
 def available_memory() -> int:
@@ -153,6 +159,12 @@ def main() -> None:
                 f"{args[option]} holds {found.group()!r}, which the servers' start-up cannot take. "
                 f"Set {variable} to a path of letters, digits and . _ - only."
             )
+    others = foreign_entries(Path(args["root"]))
+    if others:
+        problems.append(
+            f"{args['root']} also holds {', '.join(others[:5])}, which no pipeline made. "
+            "Set pipeline_root to a directory of its own."
+        )
     if not os.access(base, os.W_OK):
         problems.append(f"{base} is not writable for this user. Set pipeline_root to a directory of yours.")
     if free_disk < args["disk_bytes"]:

@@ -87,6 +87,17 @@ def test_a_directory_of_somebody_else_is_said(
     assert problems() == [f"{short_dir} is not writable for this user. Set pipeline_root to a directory of yours."]
 
 
+def test_a_directory_with_other_things_in_it_is_said(problems: Check, short_dir: Path) -> None:
+    root = short_dir / "home"
+    for name in ("data", "etc", "logs", "run", "letters", ".ssh"):
+        (root / name).mkdir(parents=True)
+
+    assert problems() == []
+    assert problems(root=str(root)) == [
+        f"{root} also holds .ssh, letters, which no pipeline made. Set pipeline_root to a directory of its own."
+    ]
+
+
 @pytest.mark.parametrize("name", ["my project", "50%", "a;b", "a#b", "it's"])
 def test_a_directory_that_start_scripts_would_take_apart_is_said(problems: Check, short_dir: Path, name: str) -> None:
     found = problems(root=str(short_dir / name))
