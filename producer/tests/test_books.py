@@ -116,7 +116,7 @@ BATCHES = st.lists(
 def test_rewrites_against_remembering_every_offset(
     batches: list[tuple[float, str, int, int, int]], since: float
 ) -> None:
-    batches = sorted((moment, attempt, part, *sorted(edges)) for moment, attempt, part, *edges in batches)
+    batches = sorted((when, who, part, min(one, two), max(one, two)) for when, who, part, one, two in batches)
     seen, expected = set[tuple[int, int]](), 0
     for moment, _, partition, first, last in batches:
         offsets = {(partition, offset) for offset in range(first, last + 1)}
