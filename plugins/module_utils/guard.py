@@ -221,7 +221,7 @@ class Guard:
                 return
             if age > seconds:
                 done, failed = self.heal()
-            time.sleep(min(POLL_SECONDS, max(0.1, seconds - age)))
+            time.sleep(POLL_SECONDS)
         print(f"guard: nobody has looked for {age:.0f} s", flush=True)
         print(f"guard: {', '.join(done) or 'nothing to do'}; failed: {', '.join(failed) or 'nothing'}", flush=True)
         _write(

@@ -68,6 +68,7 @@ class Rehearsal:
         self.state = state
         self.say = say
         self._samples: list[Record] | None = None
+        self._parent = os.getppid()
 
     @classmethod
     def resume(cls, path: str | Path, host: Host, say: Say) -> Rehearsal:
@@ -179,6 +180,10 @@ class Rehearsal:
         """
         heard = time.time()
         while True:
+            if os.getppid() != self._parent:
+                # Ansible's workers have sessions of their own and outlive a killed ansible-playbook. One that went on
+                # looking would keep the lease young and the service away.
+                raise RehearsalError("the controller has gone")
             if self.fetch():
                 heard = time.time()
             elif time.time() - heard > SAMPLER_SILENCE_SECONDS:
