@@ -88,6 +88,16 @@ class KafkaBroker:
         """SIGKILL."""
         self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """SIGSTOP: it keeps its port, accepts connections and says nothing."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def create_topic(self, name: str, partitions: int = 4, settings: Mapping[str, str] | None = None) -> None:
         """Create a topic and wait until it can be described; a deletion still under way is waited for."""
         admin = self._admin()

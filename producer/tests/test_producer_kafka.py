@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import resource
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from eventlog import event
+from eventlog import event, publisher
+from eventlog.acks import Acks
+from eventlog.config import load
+from eventlog.spool import Block, Spool
 from producer_harness import KafkaBroker, ProducerProcess, sequence, wait_until
 
 pytestmark = pytest.mark.kafka
@@ -104,6 +111,49 @@ def test_a_broker_stopped_and_started_is_bridged(make_producer: Make, kafka: Kaf
     assert "Kafka answers again" in producer.log
 
 
+def test_a_frozen_broker_is_waited_for_without_repeats(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+    producer = start(make_producer, kafka, topic, producer__rate=500.0)
+    source = producer.ask("status")["source"]
+    producer.until_beyond("acked", 500)
+    kafka.freeze()
+    try:
+        base = producer.ask("status")["count"]
+        producer.until_beyond("count", base + 2000)
+    finally:
+        kafka.thaw()
+    count = drained(producer)
+    assert len(check(kafka, topic, source, count)) == count
+
+
+def test_a_silent_client_is_replaced(
+    kafka: KafkaBroker, topic: str, write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publisher alone, with less patience than it has: silence without an error ends the client, not the flow."""
+    monkeypatch.setattr(publisher, "SILENCE_SECONDS", 2.0)
+    config = load(write_config(kafka__bootstrap_servers=kafka.bootstrap_servers, kafka__topic=topic))
+    spool = Spool(config.producer.spool, config.producer.spool_limit_bytes, config.producer.rate)
+    source, acks = spool.state.source, Acks(0)
+    factory = event.EventFactory(source, config.event.bytes)
+    sender = publisher.Publisher(config, source, spool.blocks(), acks, made=lambda: spool.state.made)
+    thread = threading.Thread(target=sender.run)
+    thread.start()
+    try:
+        spool.commit(replace(spool.state, made=100), [Block(1, factory.make(1, 100, 0.0))])
+        wait_until(lambda: acks.settled == 100, 30, "the first events are acknowledged")
+        kafka.freeze()
+        spool.commit(replace(spool.state, made=200), [Block(101, factory.make(101, 100, 0.0))])
+        wait_until(lambda: sender.status()["in_flight"] == 100, 10, "the client has the next events")
+        wait_until(lambda: sender.status()["in_flight"] == 0, 30, "the client is given up")
+        kafka.thaw()
+        wait_until(lambda: acks.settled == 200, 60, "a new client sends them")
+    finally:
+        kafka.thaw()
+        sender.stop(within=0)
+        thread.join(30)
+        spool.close()
+    check(kafka, topic, source, 200)
+
+
 def test_a_killed_broker_and_a_killed_producer_together(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
     producer = start(make_producer, kafka, topic, producer__rate=2000.0)
     source = producer.ask("status")["source"]
@@ -137,6 +187,25 @@ def test_memory_stays_flat_while_kafka_is_away(make_producer: Make, kafka: Kafka
     check(kafka, topic, source, drained(producer, 120))
     path = producer.config.producer.spool
     wait_until(lambda: path.stat().st_size < 16 << 20, 30, f"space is given back, {path.stat().st_size} bytes are held")
+
+
+def test_a_full_disk_keeps_nothing_from_kafka(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+    """What is on disk is sent while nothing can be written (RLIMIT_FSIZE); with room, it is forgotten and goes on."""
+    producer = start(make_producer, kafka, topic, producer__rate=5000.0)
+    source = producer.ask("status")["source"]
+    resource.prlimit(producer.pid, resource.RLIMIT_FSIZE, (9 << 20, resource.RLIM_INFINITY))
+    kafka.stop()
+    try:
+        producer.until(lambda status: not status["streaming"], "the disk is full", 60)
+    finally:
+        kafka.start()
+    full = producer.until(lambda status: status["in_flight"] == 0, "everything is sent", 60)
+    assert full["buffered"] > 5000
+    assert set(range(1, full["count"] + 1)) <= set(sequence(kafka, topic, source))
+
+    resource.prlimit(producer.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    producer.until_beyond("acked", full["count"] + 1000)
+    check(kafka, topic, source, drained(producer))
 
 
 def test_a_topic_deleted_and_created_again_is_filled(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:

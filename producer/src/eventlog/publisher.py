@@ -29,6 +29,11 @@ QUEUE_MESSAGES = 40_000
 RECONNECT_MAX_MS = 1000
 POLL_SECONDS = 0.05
 BACKOFF_SECONDS = (0.2, 5.0)
+# A client that owes an answer and is silent, without errors even, for so many seconds is replaced. One that has already
+# delivered waits longer than librdkafka's socket.timeout.ms of 60 s, so that a frozen broker's answer to it still
+# counts; a new one that hangs (seen once, when the broker went away during its first handshake) has nothing to lose.
+SILENCE_SECONDS = 90.0
+SILENCE_AT_START_SECONDS = 20.0
 # Unsaved rejects are held in memory with their bodies; beyond this many the publisher waits for the disk.
 REJECTS_MAX = 1000
 
@@ -79,6 +84,7 @@ class _Session:
         self.unreachable: str | None = None
         self._connection_error: str | None = None
         self._acks = acks
+        self._heard = time.monotonic()
         self._open = True
         self._client = Producer({**properties, "error_cb": self._on_error})
 
@@ -100,6 +106,15 @@ class _Session:
         """Serve reports and errors, waiting up to ``timeout`` seconds for the first."""
         self._client.poll(timeout)
 
+    def listen(self, waiting: bool) -> None:
+        """Fail once Kafka owes an answer (``waiting``) and has been silent for too long."""
+        now = time.monotonic()
+        limit = SILENCE_SECONDS if self.delivered else SILENCE_AT_START_SECONDS
+        if not waiting:
+            self._heard = now
+        elif now - self._heard > limit:
+            self.failure = self.failure or f"no word from Kafka for {limit:g} s"
+
     def close(self) -> None:
         """Give up what is queued and in flight; acknowledgements that are already here still count."""
         self._client.poll(0)
@@ -111,6 +126,7 @@ class _Session:
 
     def _on_delivery(self, seq: int, error: KafkaError | None, message: Message) -> None:
         if error is None:
+            self._heard = time.monotonic()
             self.delivered += 1
             if self.unreachable is not None:
                 log.info("Kafka answers again")
@@ -133,6 +149,7 @@ class _Session:
         self._acks.reject(Reject(seq, error.str(), body))
 
     def _on_error(self, error: KafkaError) -> None:
+        self._heard = time.monotonic()
         if error.fatal():
             self.failure = self.failure or error.str()
         elif error.code() in _CONNECTION:
@@ -222,6 +239,7 @@ class Publisher:
         elif not moved:
             self._wait(0.2)
             session.poll(0)
+        session.listen(waiting=self._handed > self._acks.settled)
         if session.failure is not None:
             self._fail(session)
         elif session.until is not None and self._acks.settled >= session.until:
