@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import closing, healing, journal, live, opening
+from ansible_collections.eventlog.drills.plugins.plugin_utils import (
+    closing,
+    healing,
+    journal,
+    live,
+    opening,
+    planning,
+    report,
+)
 from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, say
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import RehearsalError
@@ -16,7 +24,19 @@ ARGUMENTS: dict[str, Any] = {
     "step": {
         "type": "str",
         "required": True,
-        "choices": ["begin", "guarded", "receipts", "trouble", "settle", "finish", "leftover", "heal"],
+        "choices": [
+            "begin",
+            "guarded",
+            "receipts",
+            "trouble",
+            "settle",
+            "finish",
+            "leftover",
+            "heal",
+            "table",
+            "report",
+            "index",
+        ],
     },
     "name": {"type": "str"},
     "title": {"type": "str"},
@@ -39,6 +59,9 @@ ARGUMENTS: dict[str, Any] = {
     "owner": {"type": "dict", "default": {}},
     "force": {"type": "bool", "default": False},
     "streaming": {"type": "bool"},
+    "intent": {"type": "str"},
+    "run": {"type": "str"},
+    "since": {"type": "float"},
     "task": {"type": "str"},
     "message": {"type": "raw"},
 }
@@ -48,6 +71,9 @@ REQUIRED_IF = [
     ("step", "trouble", ("task", "message")),
     ("step", "finish", ("runs",)),
     ("step", "leftover", ("folder",)),
+    ("step", "table", ("runs", "since")),
+    ("step", "report", ("runs", "run")),
+    ("step", "index", ("runs",)),
     ("step", "heal", ("folder",)),
 ]
 
@@ -60,12 +86,15 @@ class ActionModule(DrillAction):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, args = self.validate_argument_spec(argument_spec=ARGUMENTS, required_if=REQUIRED_IF)
         if self._task.check_mode:
-            return {**result, "skipped": True, "msg": "a drill does nothing in check mode"}
+            return {**result, **self._planned(args, task_vars or {})}
         steps: dict[str, Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]] = {
             "begin": self._begin,
             "guarded": self._guarded,
             "leftover": self._leftover,
             "heal": self._heal,
+            "table": self._table,
+            "report": self._report,
+            "index": self._index,
             "receipts": self._receipts,
             "trouble": self._trouble,
             "settle": self._settle,
@@ -76,25 +105,19 @@ class ActionModule(DrillAction):
         except (RehearsalError, JournalError) as error:
             return {**result, "failed": True, "msg": str(error)}
 
+    def _planned(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """In check mode: say what the step would do, and touch nothing."""
+        if args["step"] == "begin":
+            arguments = {"config": args["config"]}
+            counts = self._execute_module("eventlog.drills.pipeline_counts", arguments, task_vars=dict(task_vars))
+            for line in planning.plan_lines(_opening(args, task_vars), self.host(), counts.get("counts") or {}):
+                say(line)
+        elif args["step"] == "receipts" and args["intent"]:
+            say(planning.intent_line(args["intent"], task_vars.get("__runtime_receipts") or []))
+        return {"changed": args["step"] == "begin", "skipped": args["step"] != "begin"}
+
     def _begin(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        options = opening.Opening(
-            drill=args["name"],
-            title=args["title"],
-            runs=Path(args["runs"]),
-            folder=args["folder"],
-            config=args["config"],
-            root=args["root"],
-            python=args["python"],
-            pythonpath=args["pythonpath"],
-            host_name=str(task_vars.get("inventory_hostname", "")),
-            interval=args["interval"],
-            steady_within=args["steady_within"],
-            away={service: float(seconds) for service, seconds in args["away"].items()},
-            budget=args["budget"],
-            capacity=args["capacity"],
-            retention_hours=args["retention_hours"],
-            settings=args["settings"],
-        )
+        options = _opening(args, task_vars)
         try:
             rehearsal = opening.begin(options, self.host(), say)
         except opening.LeftoverError as error:
@@ -134,6 +157,33 @@ class ActionModule(DrillAction):
         say(live.line("heal", text))
         failed = text.startswith(Outcome.ABORTED_NOT_HEALED.label)
         return {"changed": True, "failed": failed, "said": True, "msg": text}
+
+    def _table(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Show the drills since a moment in one table, write the page of all runs, and fail unless all passed."""
+        runs = Path(args["runs"])
+        stories = report.stories_since(runs, args["since"])
+        for line in report.table(stories):
+            say(line)
+        say(live.line("report", str(report.render_index(runs))))
+        failed = [story.drill for story in stories if story.outcome is not Outcome.PASS]
+        if not stories:
+            return {"failed": True, "msg": "no drill was run"}
+        return {"changed": False, "failed": bool(failed), "said": True, "msg": f"not passed: {', '.join(failed)}"}
+
+    def _report(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Render the reports of a past run again."""
+        runs = Path(args["runs"])
+        run = journal.Run((runs / args["run"]).resolve())
+        if not run.journal.is_file():
+            names = ", ".join(known.name for known in journal.all_runs(runs)[-5:]) or "none yet"
+            return {"failed": True, "msg": f"there is no run {args['run']!r} in {runs}; the latest are: {names}"}
+        say(live.line("report", str(report.render_run(run, runs))))
+        return {"changed": True}
+
+    def _index(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the page of all runs."""
+        say(live.line("report", str(report.render_index(Path(args["runs"])))))
+        return {"changed": True}
 
     def _receipts(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Journal the receipts of the tasks before; a fault that did not bite ends the drill here."""
@@ -198,6 +248,27 @@ class ActionModule(DrillAction):
             "verdict": found.as_dict(),
             "run": str(rehearsal.run.path),
         }
+
+
+def _opening(args: dict[str, Any], task_vars: Mapping[str, Any]) -> opening.Opening:
+    return opening.Opening(
+        drill=args["name"],
+        title=args["title"],
+        runs=Path(args["runs"]),
+        folder=args["folder"],
+        config=args["config"],
+        root=args["root"],
+        python=args["python"],
+        pythonpath=args["pythonpath"],
+        host_name=str(task_vars.get("inventory_hostname", "")),
+        interval=args["interval"],
+        steady_within=args["steady_within"],
+        away={service: float(seconds) for service, seconds in args["away"].items()},
+        budget=args["budget"],
+        capacity=args["capacity"],
+        retention_hours=args["retention_hours"],
+        settings=args["settings"],
+    )
 
 
 def _running(task_vars: Mapping[str, Any]) -> Path | None:

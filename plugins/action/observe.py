@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction
+from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, say
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.observing import CONDITIONS, Phase, observe
+from ansible_collections.eventlog.drills.plugins.plugin_utils.planning import phase_line
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import RehearsalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import COUNTS, FLINK_STATES, PARTS, SHAPES
 
@@ -36,7 +37,8 @@ class ActionModule(DrillAction):
         if wrong:
             return {**result, "failed": True, "msg": wrong}
         if self._task.check_mode:
-            return {**result, "skipped": True, "msg": "a drill is not watched in check mode"}
+            say(phase_line(phase_of(args)))
+            return {**result, "skipped": True}
         try:
             rehearsal = self.rehearsal(task_vars or {})
             return {**result, "changed": False, **observe(rehearsal, phase_of(args))}

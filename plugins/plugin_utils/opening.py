@@ -56,7 +56,7 @@ class LeftoverError(RehearsalError):
 
 
 @dataclass(frozen=True)
-class _Site:
+class Site:
     """What the host said when it was asked first."""
 
     config: Mapping[str, Any]
@@ -116,7 +116,7 @@ def refusal(rehearsal: Rehearsal) -> str:
     return ""
 
 
-def _enter(options: Opening, host: Host) -> _Site:
+def _enter(options: Opening, host: Host) -> Site:
     """Take the lock and read what the plan needs, in one command."""
     script = "\n".join(
         (
@@ -126,26 +126,50 @@ def _enter(options: Opening, host: Host) -> _Site:
             f"echo LOCKED; cat {quoted(lock_owner(options.folder))} 2>/dev/null; exit 0; fi",
             f"printf '%s\\n' {quoted(json.dumps(_owner(options, '')))} > {quoted(lock_owner(options.folder))}",
             f"rm -f {quoted(options.folder)}/samples.jsonl {quoted(options.folder)}/sampler.log",
-            f"echo FREE; df -P -B1 {quoted(options.root)} | tail -n 1 | awk '{{print $4}}'",
-            f"cat {quoted(options.config)}",
+            _survey_script(options),
         )
     )
-    try:
-        answer, _, rest = host.run(script).partition("\n")
-    except HostError as error:
-        raise RehearsalError(str(error)) from error
-    if answer.strip() == "ABSENT":
-        raise RehearsalError(
-            f"there is no pipeline: {options.config} does not exist. Provision it first: playbooks/site.yml"
-        )
+    answer, _, rest = _answer(host, script).partition("\n")
     if answer.strip() == "LOCKED":
         owner = parse_owner(rest)
         raise (LeftoverError if is_gone(owner) else RehearsalError)(locked(owner))
+    try:
+        return _parse_survey(options, answer, rest)
+    except RehearsalError:
+        if answer.strip() != "ABSENT":
+            host.run(release_script(options.folder))
+        raise
+
+
+def survey(options: Opening, host: Host) -> Site:
+    """Read what the plan needs and touch nothing.
+
+    :raises RehearsalError: there is no pipeline.
+    """
+    absent = f"test -f {quoted(options.config)} || {{ echo ABSENT; exit 0; }}"
+    answer, _, rest = _answer(host, f"{absent}\n{_survey_script(options)}").partition("\n")
+    return _parse_survey(options, answer, rest)
+
+
+def _survey_script(options: Opening) -> str:
+    return f"echo FREE; df -P -B1 {quoted(options.root)} | tail -n 1 | awk '{{print $4}}'; cat {quoted(options.config)}"
+
+
+def _answer(host: Host, script: str) -> str:
+    try:
+        return host.run(script)
+    except HostError as error:
+        raise RehearsalError(str(error)) from error
+
+
+def _parse_survey(options: Opening, answer: str, rest: str) -> Site:
+    if answer.strip() == "ABSENT":
+        text = f"there is no pipeline: {options.config} does not exist. Provision it first: playbooks/site.yml"
+        raise RehearsalError(text)
     free, _, text = rest.partition("\n")
     try:
-        return _Site(tomllib.loads(text), int(free))
+        return Site(tomllib.loads(text), int(free))
     except ValueError as error:
-        host.run(release_script(options.folder))
         raise RehearsalError(f"{options.config} cannot be read: {error}") from error
 
 
@@ -265,19 +289,9 @@ def _await_steady(rehearsal: Rehearsal, options: Opening) -> Steady | None:
     return steady
 
 
-def _preflight(rehearsal: Rehearsal, options: Opening, site: _Site, steady: Steady) -> bool:
-    producer = rehearsal.samples[-1]["producer"]
-    planned = plan.Plan(
-        rate=steady.rate,
-        event_bytes=int(site.config["event"]["bytes"]),
-        away=options.away,
-        spool_bytes=int(producer.get("spool_bytes") or 0),
-        spool_limit_bytes=int(site.config["producer"]["spool_limit_bytes"]),
-        retention_hours=options.retention_hours,
-        disk_free_bytes=site.disk_free,
-        capacity=options.capacity,
-        budget=options.budget,
-    )
+def _preflight(rehearsal: Rehearsal, options: Opening, site: Site, steady: Steady) -> bool:
+    spooled = int(rehearsal.samples[-1]["producer"].get("spool_bytes") or 0)
+    planned = plan_of(options, site, steady.rate, spooled)
     checks = plan.check(planned)
     rehearsal.note(
         "preflight",
@@ -292,6 +306,21 @@ def _preflight(rehearsal: Rehearsal, options: Opening, site: _Site, steady: Stea
     if not failed:
         rehearsal.say(live.line("preflight", f"{plan.summary(planned)}   nothing must be lost"))
     return not failed
+
+
+def plan_of(options: Opening, site: Site, rate: float, spooled: int) -> plan.Plan:
+    """The plan of a drill at an offered rate (events per second) with so many bytes in the spool already."""
+    return plan.Plan(
+        rate=rate,
+        event_bytes=int(site.config["event"]["bytes"]),
+        away=options.away,
+        spool_bytes=spooled,
+        spool_limit_bytes=int(site.config["producer"]["spool_limit_bytes"]),
+        retention_hours=options.retention_hours,
+        disk_free_bytes=site.disk_free,
+        capacity=options.capacity,
+        budget=options.budget,
+    )
 
 
 def _open_books(rehearsal: Rehearsal) -> None:

@@ -41,6 +41,41 @@ def render_index(runs: Path) -> Path:
     return path
 
 
+def stories_since(runs: Path, since: float) -> list[Story]:
+    """The runs that began at or after a moment, oldest first."""
+    stories = [Story.read(run, runs) for run in journal.all_runs(runs)]
+    return [story for story in stories if story.began >= since]
+
+
+_COLUMNS = ("drill", "verdict", "events", "lost", "repeated", "rewritten", "recovered in", "overhead", "took")
+
+
+def table(stories: list[Story]) -> list[str]:
+    """Several runs as the lines of a table."""
+    rows = [_COLUMNS, *(_row(story) for story in stories)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = []
+    for row in rows:
+        # Words stand left, figures right.
+        cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append(" " + "   ".join(cells).rstrip())
+    lines += [f" {story.drill}: {story.reason}" for story in stories if story.outcome is not verdict.Outcome.PASS]
+    return lines
+
+
+def _row(story: Story) -> tuple[str, ...]:
+    found = story.summary()
+
+    def shown(key: str, form: str) -> str:
+        return "" if found[key] is None else format(found[key], form)
+
+    counts = [shown(key, ",d").replace(",", " ") for key in ("window", "lost", "repeated", "rewritten")]
+    seconds = [
+        f"{shown(key, '.1f')} s" if found[key] is not None else "" for key in ("recovery", "overhead", "seconds")
+    ]
+    return (story.drill, story.outcome.label, *counts, *seconds)
+
+
 def _verdict(story: Story) -> dict[str, object]:
     return {
         **(story.judged or verdict.judge(story.records).as_dict()),

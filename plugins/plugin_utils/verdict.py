@@ -66,7 +66,14 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as JSON values."""
-        return {**asdict(self), "outcome": self.outcome.label, "status": self.outcome.status}
+        word, _, more = self.outcome.label.partition(" ")
+        return {
+            **asdict(self),
+            "verdict": word,
+            "healed": more == "(healed)" if more else None,
+            "outcome": self.outcome.label,
+            "status": self.outcome.status,
+        }
 
 
 def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:

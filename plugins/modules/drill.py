@@ -1,0 +1,71 @@
+# Copyright: the Event Log Drills authors
+# SPDX-License-Identifier: Apache-2.0
+
+# The work is done by the action plugin of the same name; this file documents it.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: drill
+short_description: Take one step of a drill
+version_added: "0.1.0"
+description:
+  - Internal to the role P(eventlog.drills.drill#role), whose entry points are what a playbook includes.
+options:
+  step:
+    description:
+      - V(begin) locks the pipeline, waits for its steady state, checks the plan and opens the books.
+      - V(guarded) journals that the guard is armed.
+      - V(receipts) journals what the tasks before it did to units, and fails when they did not do it.
+      - V(trouble) journals a task that failed.
+      - V(settle) waits for convergence and for the end of the window, and says what is still away.
+      - V(finish) closes the books, judges, reports and releases the lock.
+      - V(leftover) says whether a killed drill has left its lock, V(heal) closes its journal.
+      - V(table) shows several drills in a table, V(report) renders a run's reports again, V(index) the page of all runs.
+    type: str
+    required: true
+    choices: [begin, guarded, receipts, trouble, settle, finish, leftover, heal, table, report, index]
+  intent: {description: "The verb of the task before, for check mode.", type: str}
+  name: {description: Name of the drill., type: str}
+  title: {description: Title of the drill., type: str}
+  runs: {description: "Folder of all runs, on the controller.", type: path}
+  run: {description: Name of a run., type: str}
+  since: {description: "Time from which runs belong to the table, in epoch seconds.", type: float}
+  root: {description: Directory of the pipeline., type: path}
+  folder: {description: Directory of the drill on the host., type: path}
+  config: {description: "The pipeline's description, on the host.", type: path}
+  python: {description: Python interpreter of the sampler and the books reader., type: path}
+  pythonpath: {description: Search path on which it finds the package eventlog., type: str}
+  interval: {description: Seconds between samples., type: float, default: 1}
+  steady_within: {description: Seconds until the pipeline must be steady., type: float, default: 60}
+  away: {description: Seconds that each service will be away., type: dict, default: {}}
+  budget: {description: Seconds that recovery may take., type: float, default: 60}
+  capacity: {description: Events per second that the job is trusted to process., type: float, default: 2000}
+  retention_hours: {description: Hours that Kafka keeps records., type: float, default: 168}
+  settings: {description: Shown in the report., type: dict, default: {}}
+  limits: {description: "Records that may be C(repeated), C(rewritten) or C(rejected) at most.", type: dict, default: {}}
+  gate: {description: Whether a verdict other than PASS fails the task., type: bool, default: true}
+  streaming: {description: The stream was resumed or paused by the task before., type: bool}
+  guard: {description: What the guard said., type: dict, default: {}}
+  owner: {description: The lock's owner., type: dict, default: {}}
+  force: {description: Heal also after a controller elsewhere., type: bool, default: false}
+  task: {description: Name of the task that failed., type: str}
+  message: {description: Its result., type: raw}
+attributes:
+  check_mode: {support: full, description: Says what the drill would do; touches nothing.}
+author: [Event Log Drills authors]
+"""
+
+EXAMPLES = r"""
+- name: Begin
+  ansible.builtin.include_role: {name: eventlog.drills.drill, tasks_from: begin}
+
+- name: Finish
+  ansible.builtin.include_role: {name: eventlog.drills.drill, tasks_from: finish}
+"""
+
+RETURN = r"""
+run: {description: The run's folder., returned: begin and finish, type: str}
+verdict: {description: "Outcome, reason and exit status.", returned: finish, type: dict}
+away: {description: Roles and verbs that bring back what is away., returned: settle, type: list, elements: dict}
+"""
