@@ -273,8 +273,9 @@ message.max.bytes=33554432
             "kafka.Kafka",
             str(properties),
         ]
+        self.__dict__.pop("admin", None)  # a client of the last broker may hang on its coordinator
         self.kafka = Process("kafka", argv, {"LOG_DIR": str(self.folder)}, self.folder)
-        wait_for(lambda: TOPIC in self.topics() or self._make_topics(), 60, f"Kafka: {self.kafka.log}")
+        wait_for(lambda: TOPIC in self.topics() or self._make_topics(), 180, f"Kafka: {self.kafka.log}")
 
     @functools.cached_property
     def admin(self) -> AdminClient:
@@ -374,7 +375,9 @@ message.max.bytes=33554432
         ]
         argv = self._java(*options, lib=f"{home}:{self.trees.cassandra_lib}/*")
         self.cassandra = Process("cassandra", [*argv, "org.apache.cassandra.service.CassandraDaemon"], {}, self.folder)
-        wait_for(lambda: listening(self.cassandra_port), 90, f"Cassandra: {self.cassandra.log}")
+        wait_for(lambda: listening(self.cassandra_port), 180, f"Cassandra: {self.cassandra.log}")
+        # A session that outlived the last server needs a moment to find the new one.
+        wait_for(lambda: self.cql().execute("SELECT key FROM system.local"), 60, "answer to CQL")
         self.make_schema()
 
     def make_schema(self) -> None:

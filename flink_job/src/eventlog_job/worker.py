@@ -40,6 +40,8 @@ class Worker:
     """
 
     def __init__(self, config: JobConfig, metrics: MetricGroup) -> None:
+        # The driver reports each attempt of an outage with a stack trace; the store says the same, once in ten seconds.
+        logging.getLogger("cassandra").setLevel(logging.CRITICAL)
         group = metrics.add_group("eventlog")
         counters = Counters(*(group.counter(name) for name in ("written", "retried", "rewritten", "rejected")))
         attempt = new_attempt()
