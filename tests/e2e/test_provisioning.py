@@ -1,0 +1,196 @@
+"""Provisioning: repeated, in check mode, stopped and started again, and with everything in its way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.pipeline import UNITS, Pipeline, wait_for
+
+pytestmark = pytest.mark.e2e
+
+
+def test_everything_runs_and_streams(pipeline: Pipeline) -> None:
+    before = pipeline.counts()
+    assert all(before[hop]["reachable"] for hop in ("producer", "kafka", "cassandra", "lag", "flink"))
+
+    wait_for(lambda: pipeline.counts()["cassandra"]["count"] >= before["cassandra"]["count"] + 20, 60, "rows flow")
+
+    assert all(pipeline.members(unit) for unit in UNITS)
+    assert pipeline.counts()["flink"]["state"] == "RUNNING"
+
+
+def test_a_second_run_changes_nothing_and_keeps_every_process(pipeline: Pipeline) -> None:
+    before = {unit: pipeline.members(unit)[0] for unit in UNITS}
+
+    assert pipeline.play("site").changed == 0
+    assert pipeline.play("site", "--check").changed == 0
+
+    assert {unit: pipeline.members(unit)[0] for unit in UNITS} == before
+
+
+def test_check_mode_plans_a_first_installation_and_touches_nothing(cold: Pipeline) -> None:
+    assert cold.play("site", "--check").changed > 0
+
+    assert not cold.root.exists()
+    assert cold.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"pipeline_port_offset": "many"}, "pipeline_port_offset"),
+        ({"event_bytes": "big"}, "event_bytes"),
+        ({"kafka_topic_partitions": [4]}, "kafka_topic_partitions"),
+        ({"cassandra_contact_points": {"a": 1}}, "cassandra_contact_points"),
+        ({"pipeline_runtime": "magic"}, "pipeline_runtime"),
+        ({"pipeline_root": "relative/path"}, "pipeline_root"),
+        ({"kafka_port": 99999}, "kafka_port is 99999, which is no TCP port"),
+        ({"runtime_disk_bytes": "plenty"}, "runtime_disk_bytes"),
+        ({"runtime_disk_bytes": 2**60}, "GiB are needed. Free some space, or set pipeline_root to a larger disk"),
+        ({"runtime_memory_bytes": 2**60}, "GiB are needed. Stop other programs, or lower kafka_heap"),
+        ({"distribution_java_home": "/no/java"}, "/no/java/bin/java cannot be run"),
+    ],
+)
+def test_a_wrong_value_is_one_clear_error_before_anything_is_touched(
+    cold: Pipeline, variables: dict[str, Any], said: str
+) -> None:
+    run = cold.play("site", expect=1, **variables)
+
+    assert said in " ".join(run.output.split())
+    assert "Traceback" not in run.output
+    assert not cold.root.exists()
+    assert cold.processes() == []
+
+
+def test_a_wrong_value_of_one_role_is_named_before_anything_is_started(cold: Pipeline) -> None:
+    run = cold.play("site", expect=1, flink_processes="some")
+
+    assert "flink_processes" in run.output
+    assert "Traceback" not in run.output
+    assert cold.processes() == []
+
+
+def test_a_port_of_another_program_is_named_before_anything_is_touched(cold: Pipeline) -> None:
+    port = cold.port(9092)
+    with socket.create_server(("127.0.0.1", port)):
+        run = cold.play("site", expect=1)
+
+    text = " ".join(run.output.split())
+    assert f"port {port} (kafka_port) is in use by pid {os.getpid()}" in text
+    assert "which this pipeline did not start" in text
+    assert f"-e kafka_port={port + 10000 if port < 55536 else port - 10000}" in text
+    assert not cold.root.exists()
+
+
+def test_an_unknown_service_is_one_clear_error(pipeline: Pipeline) -> None:
+    run = pipeline.play("restart", expect=1, service="zookeeper")
+
+    assert "kafka (or flink, cassandra, producer); it is 'zookeeper'" in " ".join(run.output.split())
+    assert all(pipeline.members(unit) for unit in UNITS)
+
+
+def test_a_server_that_does_not_come_up_shows_its_last_lines_and_leaves_nothing_half_running(cold: Pipeline) -> None:
+    run = cold.play("site", expect=1, kafka_properties={"log.cleaner.threads": "lots"})
+
+    assert "kafka ended while it was starting" in run.output
+    assert "log.cleaner.threads" in run.output
+    assert f"Last lines of {cold.root}/logs/kafka.log" in run.output
+    assert cold.members("kafka") == []
+    assert cold.members("cassandra") == []
+
+
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(cold: Pipeline, tmp_path: Path) -> None:
+    # A cache of the test's own with the kept downloads, in which one jar is damaged and no tree is built.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventlog-drills"
+    own = tmp_path / "cache" / "eventlog-drills"
+    (own / "trees").mkdir(parents=True)
+    for tree in (cache / "trees").iterdir():
+        if not tree.name.startswith((".", "kafka-")):
+            (own / "trees" / tree.name).symlink_to(tree)
+    shutil.copytree(cache / "maven", own / "maven", copy_function=os.link)
+    jar = next((own / "maven").glob("org/apache/kafka/kafka-raft/*/*.jar"))
+    whole = jar.read_bytes()
+    jar.unlink()
+    jar.write_bytes(whole[: len(whole) // 2])
+
+    trees = subprocess.run(
+        [
+            *cold.command("site", pipeline_cache=str(own), trees_environment=str(tmp_path / "trees.env"))[:-1],
+            str(Path(__file__).parents[1] / "trees.yml"),
+        ],
+        env=cold.environment(), capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+    assert trees.returncode == 0, trees.stdout + trees.stderr
+    found = next((own / "trees").glob("kafka-*/lib/kafka-raft-*.jar"))
+    assert found.read_bytes() == whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_provisioning_is_mended_by_the_next(cold: Pipeline, number: signal.Signals) -> None:
+    command = subprocess.Popen(
+        cold.command("site"), cwd=cold.folder, env=cold.environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    wait_for(lambda: cold.members("kafka"), 300, "Kafka is on its way")
+
+    os.killpg(command.pid, number)
+    command.wait(60)
+    cold.play("site", seconds=1200)
+
+    assert all(cold.members(unit) for unit in UNITS)
+    assert cold.play("site").changed == 0
+
+
+def test_a_second_pipeline_lives_beside_the_first(pipeline: Pipeline, cold: Pipeline) -> None:
+    first = pipeline.counts()["producer"]["source"]
+
+    cold.play("site", seconds=1200)
+
+    second = cold.counts()["producer"]["source"]
+    assert first != second
+    wait_for(lambda: cold.counts()["cassandra"]["count"] >= 10, 60, "rows flow in the second")
+    assert {key[0] for key in cold.rows()} == {second}
+    assert second not in {key[0] for key in pipeline.rows()}
+
+    cold.play("teardown", teardown_purge=True)
+    assert cold.processes() == []
+    assert not cold.root.exists()
+    assert all(pipeline.members(unit) for unit in UNITS)
+
+
+def test_a_teardown_keeps_the_data_and_the_next_start_goes_on(pipeline: Pipeline) -> None:
+    pipeline.post("pause")
+    before = pipeline.drained(60)
+    rows = pipeline.rows()
+
+    pipeline.play("teardown")
+    assert pipeline.processes() == []
+    assert (pipeline.root / "data" / "producer" / "spool.db").exists()
+
+    pipeline.play("site", seconds=1200)
+    after = pipeline.drained(60)
+    assert after["producer"]["count"] == before["producer"]["count"]
+    assert after["producer"]["source"] == before["producer"]["source"]
+    assert after["kafka"]["count"] == before["kafka"]["count"]
+    assert pipeline.rows() == rows
+    pipeline.post("resume")
+
+
+def test_a_purge_refuses_a_directory_with_other_things_in_it(cold: Pipeline) -> None:
+    (cold.root / "letters").mkdir(parents=True)
+    (cold.root / "data").mkdir()
+
+    run = cold.play("teardown", teardown_purge=True, expect=1)
+
+    assert "also holds letters, which no pipeline made: nothing was removed" in " ".join(run.output.split())
+    assert (cold.root / "data").is_dir()
+    shutil.rmtree(cold.root)
