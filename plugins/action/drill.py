@@ -13,6 +13,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
     live,
     opening,
     planning,
+    poisoning,
     report,
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, say
@@ -33,6 +34,8 @@ ARGUMENTS: dict[str, Any] = {
             "finish",
             "leftover",
             "heal",
+            "plant",
+            "find",
             "table",
             "report",
             "index",
@@ -62,6 +65,7 @@ ARGUMENTS: dict[str, Any] = {
     "intent": {"type": "str"},
     "run": {"type": "str"},
     "since": {"type": "float"},
+    "script": {"type": "path"},
     "task": {"type": "str"},
     "message": {"type": "raw"},
 }
@@ -71,6 +75,8 @@ REQUIRED_IF = [
     ("step", "trouble", ("task", "message")),
     ("step", "finish", ("runs",)),
     ("step", "leftover", ("folder",)),
+    ("step", "plant", ("script",)),
+    ("step", "find", ("script",)),
     ("step", "table", ("runs", "since")),
     ("step", "report", ("runs", "run")),
     ("step", "index", ("runs",)),
@@ -92,6 +98,8 @@ class ActionModule(DrillAction):
             "guarded": self._guarded,
             "leftover": self._leftover,
             "heal": self._heal,
+            "plant": self._plant,
+            "find": self._find,
             "table": self._table,
             "report": self._report,
             "index": self._index,
@@ -157,6 +165,17 @@ class ActionModule(DrillAction):
         say(live.line("heal", text))
         failed = text.startswith(Outcome.ABORTED_NOT_HEALED.label)
         return {"changed": True, "failed": failed, "said": True, "msg": text}
+
+    def _plant(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Plant records that cannot become rows."""
+        script = Path(args["script"]).read_text(encoding="utf-8")
+        return {"changed": True, "planted": poisoning.plant(self.rehearsal(task_vars), script)}
+
+    def _find(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Judge where the planted records ended up; what is not as it should be is in the verdict."""
+        script = Path(args["script"]).read_text(encoding="utf-8")
+        checks = poisoning.find(self.rehearsal(task_vars), script, within=args["budget"])
+        return {"changed": False, "ok": all(check.ok for check in checks)}
 
     def _table(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Show the drills since a moment in one table, write the page of all runs, and fail unless all passed."""

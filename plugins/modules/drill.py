@@ -21,15 +21,17 @@ options:
       - V(settle) waits for convergence and for the end of the window, and says what is still away.
       - V(finish) closes the books, judges, reports and releases the lock.
       - V(leftover) says whether a killed drill has left its lock, V(heal) closes its journal.
+      - V(plant) plants records that cannot become rows, V(find) judges where they ended up.
       - V(table) shows several drills in a table, V(report) renders a run's reports again, V(index) the page of all runs.
     type: str
     required: true
-    choices: [begin, guarded, receipts, trouble, settle, finish, leftover, heal, table, report, index]
+    choices: [begin, guarded, receipts, trouble, settle, finish, leftover, heal, plant, find, table, report, index]
   intent: {description: "The verb of the task before, for check mode.", type: str}
   name: {description: Name of the drill., type: str}
   title: {description: Title of the drill., type: str}
   runs: {description: "Folder of all runs, on the controller.", type: path}
   run: {description: Name of a run., type: str}
+  script: {description: "The planting program, on the controller.", type: path}
   since: {description: "Time from which runs belong to the table, in epoch seconds.", type: float}
   root: {description: Directory of the pipeline., type: path}
   folder: {description: Directory of the drill on the host., type: path}

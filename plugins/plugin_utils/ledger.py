@@ -169,7 +169,7 @@ def balance(books: Mapping[str, Any]) -> Ledger:
     unclosed = [str(text) for text in books.get("unclosed", [])]
     unread = frozenset(hop for hop in _READERS if any(text.startswith(f"{hop}:") for text in unclosed))
     entries = [_entry(source, found, unread) for source, found in sorted(books.get("sources", {}).items())]
-    losses, excesses = [], _strangers(books.get("unexpected") or {})
+    losses, excesses = [], _strangers(books)
     for entry in entries:
         losses += [_loss(entry, hop, ranges, books) for hop, ranges in entry.missing.items()]
         excesses += [
@@ -181,12 +181,20 @@ def balance(books: Mapping[str, Any]) -> Ledger:
     return Ledger(entries, int(books.get("rewritten") or 0), losses, excesses, unclosed)
 
 
-def _strangers(unexpected: Mapping[str, Any]) -> list[str]:
-    """Events of sources that no producer of this window is."""
-    return [
-        f"{source} seq {show(ranges)}: in Kafka, but of a source that is none of this pipeline's producers"
-        for source, ranges in sorted((unexpected.get("sources") or {}).items())
-    ]
+def _strangers(books: Mapping[str, Any]) -> list[str]:
+    """Events of sources that no producer of this window is, but for those that the job refused."""
+    refused: dict[str, Ranges] = {}
+    for record in books.get("rejected") or []:
+        if record.get("source") and record.get("seq"):
+            refused.setdefault(str(record["source"]), []).append((int(record["seq"]), int(record["seq"])))
+    texts = []
+    for source, ranges in sorted(((books.get("unexpected") or {}).get("sources") or {}).items()):
+        strange = subtract(ranges, refused.get(source, []))
+        if strange:
+            texts.append(
+                f"{source} seq {show(strange)}: in Kafka, but of a source that is no producer of this pipeline"
+            )
+    return texts
 
 
 def beyond(ledger: Ledger, limits: Mapping[str, int]) -> list[str]:

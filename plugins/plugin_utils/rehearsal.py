@@ -189,10 +189,10 @@ class Rehearsal:
             elif time.time() - heard > SAMPLER_SILENCE_SECONDS:
                 raise RehearsalError(self._silence())
             finished = done()
-            if each is not None:
-                each()
             if finished or time.time() >= until:
                 return finished
+            if each is not None:
+                each()
             time.sleep(max(0.05, min(self.state.interval / 2, until - time.time())))
 
     def _silence(self) -> str:

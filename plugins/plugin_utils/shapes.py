@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 Snapshot = Mapping[str, Any]
@@ -147,7 +147,7 @@ def judge(subject: str, expected: str | Sequence[str], found: Sequence[Reading],
     :param rate: events per second that ``grows`` must show, within :data:`RATE_TOLERANCE`; None accepts any growth.
     :raises ValueError: a shape that does not exist.
     """
-    shapes = [expected] if isinstance(expected, str) else list(expected)
+    shapes = _shapes(expected)
     unknown = [shape for shape in shapes if shape not in SHAPES]
     if unknown or not shapes:
         raise ValueError(f"{subject}: no such shape: {', '.join(unknown) or '(none)'}; choose from {', '.join(SHAPES)}")
@@ -454,20 +454,29 @@ def judge_phase(
     :param rate: events per second that growing counts must show; None accepts any growth.
     :param settle_seconds: a count that is to be static may still move for this long at the beginning.
     """
-    checks = []
-    for subject, shape in expect.items():
+    checks: dict[str, Check] = {}
+    rest = 0.0
+    # What is to be static first: the lag can only grow from when the sink has come to rest.
+    for subject in sorted(expect, key=lambda name: "static" not in _shapes(expect[name])):
+        shapes = _shapes(expect[subject])
+        if subject == "flink":
+            checks[subject] = judge_flink(shapes[0], samples, since=since, until=until)
+            continue
         # What piles up or drains beside the counters moves at a rate of its own.
         growth_rate = None if subject in PARTS else rate
-        if subject == "flink":
-            checks.append(judge_flink(str(shape), samples, since=since, until=until))
-            continue
-        found = readings(samples, subject, since=since, until=until)
-        moved_for = 0.0
-        if "static" in ([shape] if isinstance(shape, str) else shape):
-            found, moved_for = settle(found, within=settle_seconds)
-        check = judge(subject, shape, found, rate=growth_rate)
-        if moved_for > 0:
-            detail = f"{check.detail}; at rest after {moved_for:.1f} s"
-            check = Check(check.subject, check.expected, check.seen, check.ok, detail)
-        checks.append(check)
-    return checks
+        # The reading at which the sink was last seen to move is still part of its movement.
+        begin = since + rest + (0.001 if rest else 0.0) if subject == "lag" else since
+        found = readings(samples, subject, since=begin, until=until)
+        moved = 0.0
+        if "static" in shapes:
+            found, moved = settle(found, within=settle_seconds)
+            rest = max(rest, moved)
+        check = judge(subject, shapes, found, rate=growth_rate)
+        if moved > 0:
+            check = replace(check, detail=f"{check.detail}; at rest after {moved:.1f} s")
+        checks[subject] = check
+    return [checks[subject] for subject in expect]
+
+
+def _shapes(shape: str | Sequence[str]) -> list[str]:
+    return [shape] if isinstance(shape, str) else list(shape)

@@ -105,8 +105,10 @@ def test_a_stranger_in_the_topic_is_unexpected() -> None:
     found = books()
     found["unexpected"] = {"sources": {"other-1": [[1, 3]]}}
     assert ledger.balance(found).excesses == [
-        "other-1 seq 1-3: in Kafka, but of a source that is none of this pipeline's producers"
+        "other-1 seq 1-3: in Kafka, but of a source that is no producer of this pipeline"
     ]
+    found["rejected"] = [{"source": "other-1", "seq": seq} for seq in (1, 2, 3)] + [{"source": None, "seq": None}]
+    assert ledger.balance(found).excesses == []
 
 
 def test_what_could_not_be_read_is_not_lost() -> None:

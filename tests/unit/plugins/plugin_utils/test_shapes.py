@@ -235,6 +235,18 @@ def test_a_phase_gives_one_check_per_expectation() -> None:
     assert [(check.subject, check.ok) for check in checks] == [(subject, True) for subject in expect]
 
 
+def test_the_lag_grows_from_when_the_sink_is_at_rest() -> None:
+    # The task manager goes on for a while after its job manager has gone.
+    samples = series(
+        20, cassandra=lambda t: 1000 + 10 * min(t, 5), kafka=growing, lag=lambda t: 3 + t % 2 if t < 5 else 10 * (t - 5)
+    )
+    expect = {"lag": "grows", "cassandra": "static"}
+    checks = shapes.judge_phase(expect, samples, rate=10.0, settle_seconds=9.0, **ALL)
+    assert [check.ok for check in checks] == [True, True]
+    assert checks[1].detail.endswith("at rest after 4.0 s")
+    assert shapes.judge_phase(expect, samples, rate=10.0, **ALL)[0].ok is False
+
+
 counts = st.lists(st.none() | st.integers(0, 10_000), min_size=3, max_size=40)
 
 

@@ -1,0 +1,152 @@
+"""Plant records that cannot become rows among the good ones, and look where they ended up.
+
+    python poison.py plant CONFIG             prints what was planted: [{"name", "partition", "offset", "reason"}, …]
+    python poison.py find CONFIG '[…]'        prints where each of these is: [{"letter": reason or null, "row": …}, …]
+
+Runs on the pipeline's host with its clients; takes them from PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from eventlog.config import Config, load
+from eventlog.hops.cassandra import connect
+from eventlog.hops.kafka import KafkaHop
+
+SOURCE = "poison"
+#: Larger than the job takes (largest_record_bytes, 4 MiB) and smaller than what the topic does.
+OVERSIZED_BYTES = 5 * 1024 * 1024
+SECONDS = 20.0
+
+
+def event(**changes: Any) -> bytes:
+    """A good event but for the changes; a change to None removes the member."""
+    good = {
+        "source": SOURCE,
+        "seq": 1,
+        "event_time": "2024-05-17T08:00:00.000Z",
+        "level": "INFO",
+        "service": "poison",
+        "message": "planted",
+    }
+    return json.dumps({name: value for name, value in {**good, **changes}.items() if value is not None}).encode()
+
+
+#: Name, record, and how the reason of its dead letter begins.
+RECORDS: tuple[tuple[str, bytes | None, str], ...] = (
+    ("tombstone", None, "no value"),
+    ("empty", b"", "empty"),
+    ("not JSON", b"2024-05-17 08:00:00 ERROR something broke", "not JSON"),
+    ("not UTF-8", b"\xff\xfe\x00", "not UTF-8"),
+    ("array", b"[1, 2]", "not a JSON object"),
+    ("nested too deeply", b"[" * 100_000, "not JSON that can be read"),
+    ("a number too large", b"1e400", "not a JSON object"),
+    ("no members", b"{}", "source: missing"),
+    ("no message", event(message=None), "message: missing"),
+    ("boolean seq", event(seq=True), "seq: must be an integer"),
+    ("seq of zero", event(seq=0), "seq: must be 1 to"),
+    ("seq out of range", event(seq=2**70), "seq: must be 1 to"),
+    ("empty source", event(source=""), "source: 0 characters"),
+    ("source of 70 KB", event(source="s" * 70_000), "source: 70000 characters"),
+    ("lone surrogate", event(message="\ud800"), "message: lone surrogate"),
+    ("event time of another form", event(event_time="17.05.2024 08:00"), "event_time: not of the form"),
+    ("event time before 1970", event(event_time="1924-05-17T08:00:00.000Z"), "event_time: before 1970"),
+    (
+        "oversized",
+        event(message="x" * OVERSIZED_BYTES),
+        f"{len(event(message='x' * OVERSIZED_BYTES))} bytes, more than",
+    ),
+)
+
+
+def client(config: Config) -> dict[str, Any]:
+    """librdkafka properties that every client of the pipeline has."""
+    return {"bootstrap.servers": config.kafka.bootstrap_servers, **config.kafka.client}
+
+
+def plant(config: Config) -> list[dict[str, Any]]:
+    """Send every record, spread over the partitions. Raises RuntimeError when one is not acknowledged."""
+    partitions = sorted(KafkaHop(config, SECONDS).read().partitions)
+    planted: list[dict[str, Any]] = []
+    producer = Producer({**client(config), "acks": "all", "message.max.bytes": 2 * OVERSIZED_BYTES})
+    for number, (name, value, reason) in enumerate(RECORDS):
+
+        def delivered(error: Any, message: Any, name: str = name, reason: str = reason) -> None:
+            if error is None:
+                place = {"partition": message.partition(), "offset": message.offset()}
+                planted.append({"name": name, "reason": reason, **place})
+
+        producer.produce(
+            config.kafka.topic, value, partition=partitions[number % len(partitions)], on_delivery=delivered
+        )
+    producer.flush(SECONDS)
+    if len(planted) != len(RECORDS):
+        raise RuntimeError(f"{len(RECORDS) - len(planted)} of {len(RECORDS)} records were not acknowledged by Kafka")
+    return planted
+
+
+def find(config: Config, planted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where each planted record is: its reason in the dead-letter topic and in the table of rejected records."""
+    topic_id = KafkaHop(config, SECONDS).read().topic_id
+    letters = read_letters(config, topic_id)
+    session = connect(config, SECONDS)
+    try:
+        statement = session.prepare("SELECT reason FROM rejected WHERE topic_id = ? AND partition = ? AND offset = ?")
+        found = []
+        for record in planted:
+            place = (int(record["partition"]), int(record["offset"]))
+            row = session.execute(statement, (topic_id, *place)).one()
+            found.append({"letter": letters.get(place), "row": row[0] if row else None})
+        return found
+    finally:
+        session.cluster.shutdown()
+
+
+def read_letters(config: Config, topic_id: str | None) -> dict[tuple[int, int], str]:
+    """Reasons of the dead-letter topic by partition and offset of the refused record."""
+    consumer = Consumer(
+        {**client(config), "group.id": "eventlog-poison", "enable.auto.commit": False, "enable.partition.eof": True}
+    )
+    try:
+        metadata = consumer.list_topics(config.kafka.dead_letter_topic, timeout=SECONDS)
+        partitions = metadata.topics[config.kafka.dead_letter_topic].partitions
+        consumer.assign([TopicPartition(config.kafka.dead_letter_topic, number, 0) for number in partitions])
+        unread = set(partitions)
+        letters = {}
+        until = time.monotonic() + SECONDS
+        while unread and time.monotonic() < until:
+            message = consumer.poll(0.5)
+            if message is None:
+                continue
+            if message.error():
+                if message.error().code() == KafkaError._PARTITION_EOF:
+                    unread.discard(message.partition())
+                continue
+            letter = json.loads(message.value())
+            if letter.get("topic_id") == topic_id:
+                letters[int(letter["partition"]), int(letter["offset"])] = str(letter["reason"])
+        return letters
+    finally:
+        consumer.close()
+
+
+def main() -> int:
+    """Entry point; the text of an error goes to standard error, with exit status 1."""
+    config = load(sys.argv[2])
+    try:
+        result = plant(config) if sys.argv[1] == "plant" else find(config, json.loads(sys.argv[3]))
+    except Exception as error:  # whatever it is, the drill shows its text
+        print(f"poison: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
