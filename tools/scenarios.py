@@ -1,0 +1,79 @@
+"""Run molecule's scenarios one after the other; a playbook that a scenario misses is a failure, not a skipped step.
+
+Usage: scenarios.py [SCENARIO …]      (with the environment's Python; without names, all scenarios)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+PORTS = (9092, 9093, 9042, 7000, 8081, 6123, 6124, 6125, 6126, 5000)  # of a pipeline without an offset
+# Molecule says so in its summary and goes on, with exit status 0.
+MISSING = re.compile(r"missing=[1-9]|Missing playbook|Skipping, (?:missing|no) ", re.IGNORECASE)
+
+
+def free_offset() -> int:
+    """A port offset at which a whole pipeline finds its ports free."""
+    for offset in range(12000, 50000, 100):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+            for port in PORTS:
+                held.enter_context(socket.create_server(("127.0.0.1", port + offset)))
+            return offset
+    sys.exit("no free ports for a pipeline between 12000 and 60000")
+
+
+def run(scenario: str) -> bool:
+    """Run one scenario, its output going to ours as it comes."""
+    began = time.monotonic()
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "EVENTLOG_PORT_OFFSET": str(free_offset()),
+        "NO_COLOR": "1",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    environment.pop("ANSIBLE_CONFIG", None)  # molecule writes its own
+    missing = False
+    with subprocess.Popen(
+        [
+            str(BIN / "molecule"),
+            "--base-config",
+            str(ROOT / ".config" / "molecule" / "config.yml"),
+            "test",
+            "-s",
+            scenario,
+        ],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            missing = missing or bool(MISSING.search(line))
+    if missing:
+        print(f"scenario {scenario} misses a playbook", flush=True)
+    ok = process.returncode == 0 and not missing
+    print(f" molecule {scenario}: {'ok' if ok else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
+    return ok
+
+
+def main(wanted: list[str]) -> int:
+    """Run the scenarios; the exit status is 1 when one failed."""
+    scenarios = wanted or sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    return 0 if all([run(scenario) for scenario in scenarios]) else 1  # noqa: C419 (every one, not up to a failure)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
