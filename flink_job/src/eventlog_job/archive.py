@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-#: Seconds; it took 12 s of processor time where this was written, and machines may be busy.
+#: Seconds; 47 to 189 s were seen on two busy cores.
 _LIMIT = 600.0
 
 
