@@ -66,12 +66,13 @@ ARGUMENTS: dict[str, Any] = {
     "run": {"type": "str"},
     "since": {"type": "float"},
     "script": {"type": "path"},
+    "settings_script": {"type": "path"},
     "task": {"type": "str"},
     "message": {"type": "raw"},
 }
 #: What each step cannot do without.
 REQUIRED_IF = [
-    ("step", "begin", ("name", "title", "runs", "root", "folder", "config", "python", "pythonpath")),
+    ("step", "begin", ("name", "title", "runs", "root", "folder", "config", "python", "pythonpath", "settings_script")),
     ("step", "trouble", ("task", "message")),
     ("step", "finish", ("runs",)),
     ("step", "leftover", ("folder",)),
@@ -287,6 +288,7 @@ def _opening(args: dict[str, Any], task_vars: Mapping[str, Any]) -> opening.Open
         capacity=args["capacity"],
         retention_hours=args["retention_hours"],
         settings=args["settings"],
+        settings_script=Path(args["settings_script"]).read_text(encoding="utf-8"),
     )
 
 

@@ -20,7 +20,6 @@ ARGUMENTS: dict[str, Any] = {
     "rate": {"type": "str", "default": "offered"},
     "settle": {"type": "float", "default": 3.0},
     "same_as": {"type": "str"},
-    "owners": {"type": "dict", "default": {}},
 }
 
 
@@ -62,7 +61,6 @@ def phase_of(args: dict[str, Any]) -> Phase:
         rate=fixed,
         any_rate=rate == "any",
         settle=args["settle"],
-        owners=args["owners"],
         same_as=args["same_as"],
     )
 

@@ -45,6 +45,7 @@ options:
   capacity: {description: Events per second that the job is trusted to process., type: float, default: 2000}
   retention_hours: {description: Hours that Kafka keeps records., type: float, default: 168}
   settings: {description: Shown in the report., type: dict, default: {}}
+  settings_script: {description: "Program that reads the settings of the servers, on the controller.", type: path}
   limits: {description: "Records that may be C(repeated), C(rewritten) or C(rejected) at most.", type: dict, default: {}}
   gate: {description: Whether a verdict other than PASS fails the task., type: bool, default: true}
   streaming: {description: The stream was resumed or paused by the task before., type: bool}

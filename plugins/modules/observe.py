@@ -41,7 +41,6 @@ options:
     default: offered
   settle: {description: Seconds for which a count that is to be static may still move., type: float, default: 3}
   same_as: {description: An earlier phase that ended with the very counts and positions this one must end with., type: str}
-  owners: {description: Settings by milestone of a recovery that are named when it takes long., type: dict, default: {}}
 attributes:
   check_mode: {support: full, description: Says what would be watched.}
 author: [Event Log Drills authors]

@@ -38,6 +38,7 @@ KINDS = frozenset(
         "phase",  # a stretch of the timeline: name, start, end
         "fault",  # receipts of something taken away
         "undo",  # receipts of something given back
+        "settings",  # of the running servers
         "note",  # a fact for the timeline and the evidence
         "observation",  # expectations of a phase against what was seen
         "trouble",  # a task of the playbook failed

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, recovery, shapes
+from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, owners, recovery, shapes
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError, base_sample
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Check, Steady
 
@@ -27,7 +27,6 @@ class Phase:
     rate: float | None = None  #: growth that is expected; the offered rate when left out
     any_rate: bool = False  #: growth of any speed will do
     settle: float = 3.0  #: how long a count that is to be static may still move
-    owners: Mapping[str, str] = field(default_factory=dict)  #: setting that owns each phase of a recovery
     same_as: str | None = None  #: an earlier phase that ended with the very counts and positions this one must end with
 
 
@@ -139,9 +138,9 @@ def _recovered(
         rehearsal.follow(lambda: _retried(rehearsal), until=patience)
         end = max(end, _seen_until(rehearsal))
     checks = _judge(rehearsal, phase, began, end)
-    found = recovery.split(
-        rehearsal.undos(), rehearsal.samples, steady, since=rehearsal.last_change(), owners=phase.owners
-    )
+    undos = rehearsal.undos()
+    named = owners.owners(undos, journal.of_kind(rehearsal.records, "fault"), rehearsal.live_settings())
+    found = recovery.split(undos, rehearsal.samples, steady, since=rehearsal.last_change(), owners=named)
     if found is None:
         # Nothing was taken away in this drill, so there is nothing to split: only whether it converged.
         back = shapes.converged(rehearsal.samples, steady, since=began)

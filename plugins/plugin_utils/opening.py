@@ -7,12 +7,12 @@ import os
 import socket
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, plan
+from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, plan, usage
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError, quoted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import (
@@ -49,6 +49,7 @@ class Opening:
     capacity: float = 2000.0  #: events per second that the job is trusted to process
     retention_hours: float = 168.0
     settings: Mapping[str, Any] = field(default_factory=dict)  #: shown in the report
+    settings_script: str = ""  #: text of the program that reads the settings of the running servers
 
 
 class LeftoverError(RehearsalError):
@@ -98,9 +99,11 @@ def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
     host.run(_sign_script(options, str(run.path)))
     say(f"{options.title}   run {run.name}")
     rehearsal.start_sampler(SAMPLER_LEASE_SECONDS)
+    rehearsal.ask_settings(options.settings_script)
     steady = _await_steady(rehearsal, options)
     if steady is not None and _preflight(rehearsal, options, site, steady):
         _open_books(rehearsal)
+        rehearsal.note("disk", before=usage.measure(host, options.root))
     return rehearsal
 
 
@@ -324,10 +327,25 @@ def plan_of(options: Opening, site: Site, rate: float, spooled: int) -> plan.Pla
 
 
 def _open_books(rehearsal: Rehearsal) -> None:
-    before, sample = rehearsal.samples[-2:]
-    # The hops of one sample are read side by side, so its offsets may already lie behind events that were not generated
-    # yet when the producer was asked. Those of the sample before it cannot.
-    rehearsal.note("window", state="opened", **{**marks(sample), "offsets": before["kafka"].get("partitions") or {}})
+    sample = rehearsal.samples[-1]
+    rehearsal.note("window", state="opened", **{**marks(sample), "offsets": _offsets_before(rehearsal.samples)})
+
+
+def _offsets_before(samples: Sequence[Snapshot]) -> dict[str, int]:
+    """Offsets of a reading of Kafka that was made before the producer's last one; none when there was no such.
+
+    The hops of one sample are read side by side, so its offsets may already lie behind events that had not been
+    generated when the producer was asked: those would be missing from the books.
+    """
+    asked = _read_at(samples[-1], "producer")
+    for sample in reversed(samples):
+        if sample["kafka"].get("reachable") and _read_at(sample, "kafka") < asked:
+            return dict(sample["kafka"].get("partitions") or {})
+    return {}
+
+
+def _read_at(sample: Snapshot, hop: str) -> float:
+    return float(sample["time"]) - float(sample[hop].get("age") or 0.0)
 
 
 def marks(sample: Snapshot) -> dict[str, Any]:

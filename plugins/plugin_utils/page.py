@@ -77,7 +77,10 @@ def run_page(story: Story) -> str:
             for record in story.every("trouble")
         ],
         command=shlex.join(begin.get("command") or []),
-        settings=list((begin.get("settings") or {}).items()),
+        settings=[
+            *(begin.get("settings") or {}).items(),
+            *(item for record in story.every("settings") for item in record["settings"].items()),
+        ],
         samples=len(story.samples),
         offset=f"{float(begin.get('clock_offset') or 0.0):+.3f} s",
     )
@@ -206,7 +209,7 @@ def _receipt(receipt: Mapping[str, Any]) -> dict[str, Any]:
 
 def _disk(story: Story) -> dict[str, Any] | None:
     record = story.last("disk")
-    if record is None:
+    if record is None or not record.get("summary"):
         return None
     return {"text": record.get("summary", ""), "head": record.get("head", []), "rows": record.get("rows", [])}
 

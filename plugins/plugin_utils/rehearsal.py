@@ -143,6 +143,38 @@ class Rehearsal:
     def _sampler_log(self) -> str:
         return f"{self.state.folder}/sampler.log"
 
+    def ask_settings(self, script: str) -> None:
+        """Have the settings of the running servers read in the background; :meth:`live_settings` picks them up.
+
+        :param script: the text of the reading program.
+        """
+        folder = self.state.folder
+        words = quoted(self.state.python, "-c", script, self.state.config)
+        command = (
+            f"{words} >{quoted(f'{folder}/settings.new')} && mv {quoted(f'{folder}/settings.new', self._settings)}"
+        )
+        environment = {"PYTHONPATH": self.state.pythonpath}
+        self.host.run(
+            f"rm -f {quoted(self._settings)}\n"
+            + detached(["sh", "-c", command], environment=environment, log=f"{folder}/settings.log")
+        )
+
+    @property
+    def _settings(self) -> str:
+        return f"{self.state.folder}/settings.json"
+
+    def live_settings(self) -> dict[str, Any]:
+        """Settings of the running servers, journalled when they are seen first; empty while they are not known."""
+        known = next((record["settings"] for record in self.records if record["kind"] == "settings"), None)
+        if known is not None:
+            return dict(known)
+        try:
+            found = json.loads(self.host.run(f"cat {quoted(self._settings)} 2>/dev/null || true"))
+        except (HostError, ValueError):
+            return {}
+        self.note("settings", settings=found)
+        return dict(found)
+
     def stop_sampler(self) -> None:
         """End the sampler; when the host cannot be reached its lease ends it."""
         if self.state.sampler_pid:

@@ -105,7 +105,8 @@ def _disk(story: Story) -> str:
 
 
 def _settings(story: Story) -> str:
-    settings: Mapping[str, Any] = story.begin.get("settings") or {}
+    live = [record["settings"] for record in story.every("settings")]
+    settings: Mapping[str, Any] = {**(story.begin.get("settings") or {}), **(live[-1] if live else {})}
     return "## Settings\n\n" + _table(("setting", "value"), settings.items()) if settings else ""
 
 
