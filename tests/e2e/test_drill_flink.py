@@ -103,4 +103,4 @@ def test_a_killed_drill_leaves_a_pipeline_that_heals(pipeline: Pipeline) -> None
 
     assert all(pipeline.members(unit) for unit in UNITS)
     pipeline.drained(120)
-    assert pipeline.verdict()["verdict"] == "ABORTED (healed)"
+    assert pipeline.verdict()["outcome"] == "ABORTED (healed)"
