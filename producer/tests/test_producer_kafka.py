@@ -230,6 +230,7 @@ def test_a_topic_that_comes_late_is_waited_for(make_producer: Make, kafka: Kafka
     topic = f"late-{time.time_ns()}"
     producer = start(make_producer, kafka, topic, producer__rate=200.0)
     producer.until_beyond("count", 500, 20)
+    producer.until(lambda status: "Unknown topic" in str(status["kafka_error"]), "the missing topic is said")
     assert producer.ask("status")["acked"] == 0
     kafka.create_topic(topic)
     check(kafka, topic, producer.ask("status")["source"], drained(producer))

@@ -27,6 +27,8 @@ QUEUE_KBYTES = 32 << 10
 QUEUE_MESSAGES = 40_000
 # Of an outage's end the producer should know within a second; librdkafka's own cap is 10 s.
 RECONNECT_MAX_MS = 1000
+# A missing topic is said after 10 s (librdkafka: 30 s) and waited for all the same.
+MISSING_TOPIC_MS = 10_000
 POLL_SECONDS = 0.05
 BACKOFF_SECONDS = (0.2, 5.0)
 # A client that owes an answer and is silent, without errors even, for so many seconds is replaced. One that has already
@@ -60,6 +62,7 @@ def client_properties(config: Config, single: bool) -> dict[str, object]:
         "queue.buffering.max.kbytes": QUEUE_KBYTES,
         "queue.buffering.max.messages": QUEUE_MESSAGES,
         "linger.ms": 5,
+        "topic.metadata.propagation.max.ms": MISSING_TOPIC_MS,
         "reconnect.backoff.max.ms": RECONNECT_MAX_MS,
         "retry.backoff.max.ms": RECONNECT_MAX_MS,
         "log_level": 0,  # what matters arrives as errors and is logged once, not with every attempt
@@ -83,6 +86,7 @@ class _Session:
         self.delivered = 0
         self.unreachable: str | None = None
         self._connection_error: str | None = None
+        self._other_error: str | None = None
         self._acks = acks
         self._heard = time.monotonic()
         self._open = True
@@ -158,7 +162,8 @@ class _Session:
             if self.unreachable is None:
                 log.warning("Kafka cannot be reached: %s", self._connection_error or error.str())
             self.unreachable = self._connection_error or error.str()
-        else:
+        elif error.str() != self._other_error:
+            self._other_error = error.str()
             log.warning("Kafka: %s", error.str())
 
 
@@ -202,8 +207,11 @@ class Publisher:
         """Events handed to the client and not yet settled, and what keeps them (None while nothing does)."""
         session = self._session
         waiting = self._made() > self._acks.settled
-        error = self._last_error if session is None else session.unreachable or session.failure
-        error = self._read_error or error
+        error = self._read_error
+        if session is not None:
+            error = error or session.unreachable or session.failure
+        if session is None or not session.delivered:
+            error = error or self._last_error
         return {"in_flight": max(0, self._handed - self._acks.settled), "kafka_error": error if waiting else None}
 
     def run(self) -> None:
