@@ -74,6 +74,9 @@ def _not_back(receipt: Receipt) -> str:
     asleep = [member["pid"] for member in receipt["after"] if member.get("state") == "T"]
     if asleep:
         return f"is still paused: {_pids(asleep)}"
+    if receipt.get("verb") == "started" and not receipt.get("milestones"):
+        # Nobody waited: a service that needs another one first cannot be ready before it.
+        return ""
     closed = _ports(receipt, open_after=False)
     if closed:
         return f"does not listen on port {closed}"
@@ -122,6 +125,8 @@ def describe(receipt: Receipt) -> str:
         return f"{unit} {why}"
     if receipt.get("verb") in UNDOS:
         milestones = receipt.get("milestones") or {}
+        if not milestones and receipt.get("verb") == "started":
+            return f"{unit} {_pids(_leaders(receipt, 'after'))} started, not waited for"
         seconds = milestones.get("ready", receipt.get("seconds"))
         return f"{unit} {_pids(_leaders(receipt, 'after'))} ready {float(seconds or 0.0):.1f} s"
     ports = ", ".join((receipt.get("ports") or {}).keys())

@@ -95,6 +95,14 @@ def test_a_receipt_in_one_phrase(verb: str, text: str) -> None:
     assert receipts.describe(receipt(verb)) == text
 
 
+def test_a_start_that_nobody_waited_for_is_judged_by_its_process() -> None:
+    closed = {"9092": {"before": False, "after": False}}
+    started = receipt("started", milestones={}, ports=closed, answers={"before": False, "after": False})
+    assert receipts.failure(started) == ""
+    assert receipts.describe(started) == "kafka pid 5811 started, not waited for"
+    assert receipts.failure({**started, "after": []}) == "does not run"
+
+
 def test_a_refuted_receipt_says_so() -> None:
     assert receipts.describe(receipt("stopped", before=[])) == "kafka was not running before, so nothing was taken away"
 
