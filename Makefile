@@ -15,7 +15,7 @@ PLAYBOOK = $(VENV)/bin/ansible-playbook -i $(INVENTORY) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help environment drill-exists test-environment check test up drill drills status down purge
+.PHONY: help environment drill-exists test-environment check test test-full up drill drills status down purge
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,5 +51,8 @@ test-environment: environment
 check: test-environment ## Lint, types, documentation and unit tests, without any server
 	@$(VENV)/bin/python tools/check.py
 
-test: test-environment ## Everything, on real servers; STAGES="check e2e" runs some
+test: test-environment ## Checks, unit tests and tests on real servers; STAGES="check e2e" runs some
 	@$(VENV)/bin/python tools/suite.py $(STAGES)
+
+test-full: test-environment ## All of it, with the job's long tests and the molecule scenarios
+	@$(VENV)/bin/python tools/suite.py --full

@@ -1,6 +1,6 @@
 """Run the whole test suite in stages: each with its seconds, evidence when it fails, nothing left running at the end.
 
-Usage: suite.py [STAGE …]      (with the environment's Python; without names, all stages)
+Usage: suite.py [--full] [STAGE …]      (with the environment's Python; without names, the stages of `make test`)
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Stage:
     name: str
     command: list[str]
     minutes: float
+    full: bool = False  # whether it belongs to `make test-full` only
     seconds: float = 0.0
     ok: bool = False
     environment: dict[str, str] = field(default_factory=dict)
@@ -49,9 +50,14 @@ def stages(folder: Path) -> list[Stage]:
         Stage("trees", ["ansible-playbook", "tests/trees.yml", "-e", f"trees_environment={folder}/trees.env"], 20),
         Stage("processes", pytest("processes", "-m", "not (kafka or cassandra)", *PROCESS_TESTS), 8),
         Stage("producer", pytest("producer", "-m", "kafka or cassandra", "producer/tests"), 12),
-        Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests"), 20),
+        Stage(
+            "sink",
+            pytest("sink", "-m", "pipeline", "flink_job/tests/test_sink.py", "flink_job/tests/test_archive.py"),
+            12,
+        ),
         Stage("e2e", pytest("e2e", "-m", "e2e", "tests/e2e"), 30),
-        Stage("molecule", ["python", "tools/scenarios.py"], 20),
+        Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests/test_pipeline.py"), 25, full=True),
+        Stage("molecule", ["python", "tools/scenarios.py"], 25, full=True),
     ]
 
 
@@ -126,7 +132,7 @@ def evidence(folder: Path) -> None:
             print(f"  {line[:240]}")
 
 
-def main(wanted: list[str]) -> int:
+def main(wanted: list[str], full: bool) -> int:
     """Run the stages; the exit status is 1 when one failed or left something running."""
     folder = Path(tempfile.mkdtemp(prefix="eventlog-"))
     everything = stages(folder)
@@ -135,7 +141,7 @@ def main(wanted: list[str]) -> int:
         sys.exit(
             f"unknown stage {', '.join(sorted(unknown))}; there are: {', '.join(stage.name for stage in everything)}"
         )
-    chosen = [stage for stage in everything if not wanted or stage.name in {*wanted, "trees"}]
+    chosen = [stage for stage in everything if (stage.name in {*wanted, "trees"} if wanted else full or not stage.full)]
     try:
         for stage in chosen:
             run(stage, folder)
@@ -164,4 +170,5 @@ def main(wanted: list[str]) -> int:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
-    sys.exit(main(sys.argv[1:]))
+    names = [name for name in sys.argv[1:] if name != "--full"]
+    sys.exit(main(names, full="--full" in sys.argv[1:]))

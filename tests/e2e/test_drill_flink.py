@@ -62,7 +62,9 @@ def test_a_row_that_vanished_before_the_books_is_named_with_its_hop(pipeline: Pi
         )
     )
 
-    run = pipeline.play("drill_flink", expect=1, drill_hold=HOLD, drill_recovery_budget=BUDGET, drill_before_books=str(hook))
+    run = pipeline.play(
+        "drill_flink", expect=1, drill_hold=HOLD, drill_recovery_budget=BUDGET, drill_before_books=str(hook)
+    )
 
     source, seq = out.read_text().split()
     verdict = pipeline.verdict()
@@ -82,7 +84,9 @@ def test_a_row_that_vanished_before_the_books_is_named_with_its_hop(pipeline: Pi
 def test_a_drill_is_refused_when_the_pipeline_is_not_steady(pipeline: Pipeline) -> None:
     pipeline.play("stop", service="cassandra")
     try:
-        run = pipeline.play("drill_flink", expect=1, drill_hold=HOLD, drill_recovery_budget=BUDGET, drill_steady_within=8)
+        run = pipeline.play(
+            "drill_flink", expect=1, drill_hold=HOLD, drill_recovery_budget=BUDGET, drill_steady_within=8
+        )
         assert pipeline.verdict()["verdict"] == "INVALID", run.output
         assert all(pipeline.members(unit) for unit in UNITS if unit != "cassandra")
     finally:
