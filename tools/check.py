@@ -17,6 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PLAYBOOKS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "playbooks").glob("*.yml"))
+STAND_IN = sorted(
+    str(path.relative_to(ROOT)) for path in (ROOT / "tests/unit/plugins/plugin_utils/stand_in").rglob("*.py")
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ CHECKS = (
     Check("types", ("mypy",)),
     Check("types, producer", ("mypy", "producer/tests"), search="producer/tests"),
     Check("types, job", ("mypy", "flink_job/tests"), search="flink_job/tests"),
+    Check("types, stand-in", ("mypy", *STAND_IN), search="tests/unit/plugins/plugin_utils/stand_in"),
     Check("documentation", ("python", "tools/documentation.py")),
     Check("yamllint", ("yamllint", "--strict", ".")),
     Check("ruff", ("ruff", "check", "--output-format", "concise", ".")),
