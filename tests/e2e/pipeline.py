@@ -175,7 +175,11 @@ class Pipeline:
             return found
 
     def drained(self, seconds: float) -> dict[str, Any]:
-        """Wait until everything that was counted is in Kafka and processed; returns those counts."""
+        """Pause the stream and wait until everything that was counted is in Kafka and processed; returns those counts.
+
+        The stream stays paused, so that what is read next holds still.
+        """
+        self.post("pause")
 
         def look() -> dict[str, Any] | None:
             counts = self.counts()

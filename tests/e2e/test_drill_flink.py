@@ -29,9 +29,10 @@ def test_nothing_is_lost_and_the_verdict_is_pass(pipeline: Pipeline) -> None:
     assert "PASS" in run.output
     assert {unit: pipeline.members(unit)[0] for unit in untouched} == untouched
     assert all(pipeline.members(unit) for unit in UNITS)
-    sent = {(record["source"], record["seq"]) for record in pipeline.topic()}
     counts = pipeline.drained(60)
+    sent = {(record["source"], record["seq"]) for record in pipeline.topic()}
     rows = pipeline.rows()
+    pipeline.post("resume")
     assert not sent - rows.keys()
     assert counts["lag"]["count"] == 0
 
@@ -92,6 +93,7 @@ def test_a_drill_is_refused_when_the_pipeline_is_not_steady(pipeline: Pipeline) 
     finally:
         pipeline.play("start", service="cassandra")
     pipeline.drained(120)
+    pipeline.post("resume")
 
 
 def test_a_killed_drill_leaves_a_pipeline_that_heals(pipeline: Pipeline) -> None:
@@ -107,4 +109,5 @@ def test_a_killed_drill_leaves_a_pipeline_that_heals(pipeline: Pipeline) -> None
 
     assert all(pipeline.members(unit) for unit in UNITS)
     pipeline.drained(120)
+    pipeline.post("resume")
     assert pipeline.verdict()["outcome"] == "ABORTED (healed)"

@@ -168,7 +168,6 @@ def test_a_second_pipeline_lives_beside_the_first(pipeline: Pipeline, cold: Pipe
 
 
 def test_a_teardown_keeps_the_data_and_the_next_start_goes_on(pipeline: Pipeline) -> None:
-    pipeline.post("pause")
     before = pipeline.drained(60)
     rows = pipeline.rows()
 
