@@ -34,7 +34,9 @@ class Books:
         self.config_file = config_file
         self.config: Config = load(config_file)
         self.tables = tables
-        self._producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "acks": "all", "linger.ms": 20})
+        self._producer = Producer(
+            {"bootstrap.servers": kafka.bootstrap_servers, "acks": "all", "linger.ms": 20, "log_level": 0}
+        )
         spool = Spool(self.config.producer.spool, self.config.producer.spool_limit_bytes, 10.0)
         self.source = spool.state.source
         spool.commit(replace(spool.state, made=MADE, settled=MADE))

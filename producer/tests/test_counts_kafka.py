@@ -35,7 +35,7 @@ def hop(hop_config: Config) -> Iterator[KafkaHop]:
 
 def send(kafka: KafkaBroker, topic: str, partitions: dict[int, int]) -> None:
     """So many records to each partition, acknowledged."""
-    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "acks": "all"})
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "acks": "all", "log_level": 0})
     for partition, count in partitions.items():
         for _ in range(count):
             producer.produce(topic, b"x", partition=partition)
