@@ -55,7 +55,8 @@ def stages(folder: Path) -> list[Stage]:
             pytest("sink", "-m", "pipeline", "flink_job/tests/test_sink.py", "flink_job/tests/test_archive.py"),
             12,
         ),
-        Stage("e2e", pytest("e2e", "-m", "e2e", "tests/e2e"), 30),
+        Stage("e2e", pytest("e2e", "-m", "e2e", "tests/e2e/test_losses.py", "tests/e2e/test_drill_flink.py"), 30),
+        Stage("provisioning", pytest("provisioning", "-m", "e2e", "tests/e2e/test_provisioning.py"), 30, full=True),
         Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests/test_pipeline.py"), 25, full=True),
         Stage("molecule", ["python", "tools/scenarios.py"], 25, full=True),
     ]
