@@ -25,6 +25,12 @@ RUN = (
 LOG_LINES = 25
 PROCESS_TESTS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/tests/test_*_process.py"))
 
+# A drill that must pass, and a kill of every unit under load; the rest of tests/e2e is with the long matrices.
+E2E = (
+    "tests/e2e/test_losses.py",
+    "tests/e2e/test_drill_flink.py::test_nothing_is_lost_and_the_verdict_is_pass",
+)
+
 
 @dataclass
 class Stage:
@@ -55,8 +61,8 @@ def stages(folder: Path) -> list[Stage]:
             pytest("sink", "-m", "pipeline", "flink_job/tests/test_sink.py", "flink_job/tests/test_archive.py"),
             12,
         ),
-        Stage("e2e", pytest("e2e", "-m", "e2e", "tests/e2e/test_losses.py", "tests/e2e/test_drill_flink.py"), 30),
-        Stage("provisioning", pytest("provisioning", "-m", "e2e", "tests/e2e/test_provisioning.py"), 30, full=True),
+        Stage("e2e", pytest("e2e", "-m", "e2e", *E2E), 30),
+        Stage("e2e-full", pytest("e2e-full", "-m", "e2e", "tests/e2e"), 60, full=True),
         Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests/test_pipeline.py"), 25, full=True),
         Stage("molecule", ["python", "tools/scenarios.py"], 25, full=True),
     ]
