@@ -362,6 +362,7 @@ class Supervisor:
     def _progress(self, unit: Unit, reached: dict[str, float], since: float) -> str | None:
         """Note the milestones that a starting unit has passed; returns what it still lacks, None when ready."""
         if not self.running(unit):
+            self._await_reaped(unit)
             raise UnitError(f"{unit.name} ended while it was starting.\n{self.tail(unit)}")
         reached.setdefault("process", time.monotonic() - since)
         closed = [port for port in unit.ports if not port_open(unit.host, port)]
@@ -375,6 +376,17 @@ class Supervisor:
                 return str(error)
         reached["ready"] = time.monotonic() - since
         return None
+
+    def _await_reaped(self, unit: Unit) -> None:
+        """Let supervisord notice that the process ended: only then has it written the last lines to the log."""
+
+        def reaped() -> bool:
+            try:
+                return not self.rpc.getProcessInfo(unit.name)["pid"]
+            except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+                return True  # nobody is left to write anything
+
+        _wait(reaped, SWEEP_SECONDS)
 
     def _leader(self, unit: Unit, log_offset: int) -> Member:
         """The process that supervisord has just forked, once it leads the process group that makes it findable."""
