@@ -88,8 +88,8 @@ def main(folder: str, requirements: str, cache_folder: str) -> None:
          "--python", str(python), "--requirements", requirements],
         env,
     )  # fmt: skip
-    # Ansible looks for collections on Python's own search path, so these lines make the checkout's collection known from
-    # every directory, without an installation, and the console's package too.
+    # Ansible looks for collections on Python's own search path, so these lines make the checkout's collection, and the
+    # console's package, known from every directory, without an installation.
     site = next((venv / "lib").glob("python*/site-packages"))
     root = Path(__file__).resolve().parent.parent
     (site / "eventlog_drills.pth").write_text(f"{root / 'collections'}\n{root / 'console' / 'src'}\n")

@@ -50,11 +50,17 @@ def read_arguments(words: Sequence[str]) -> Settings:
         description="Run the collection's playbooks from a browser. What follows -- goes to every ansible-playbook.",
     )
     parser.add_argument("--inventory", default="inventory/local", help="as for ansible-playbook -i")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; beyond this machine with a token only")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; beyond this machine with a token only"
+    )
     parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on ({PORT})")
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="file with the token that clients must present")
-    parser.add_argument("--runs", type=Path, default=default_runs(ROOT), metavar="DIR", help="folder of all runs (runs/)")
-    parser.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="for every ansible-playbook, such as -e a=b")
+    parser.add_argument(
+        "--runs", type=Path, default=default_runs(ROOT), metavar="DIR", help="folder of all runs (runs/)"
+    )
+    parser.add_argument(
+        "arguments", nargs="*", metavar="-- ARGUMENT", help="for every ansible-playbook, such as -e a=b"
+    )
     options = parser.parse_args(words)
     for program, package in ((str(ansible_playbook()), "ansible-core"), ("setpriv", "util-linux")):
         if shutil.which(program) is None:
@@ -100,7 +106,10 @@ def main(words: Sequence[str]) -> int:
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.end())
-    print(f" console     http://{settings.host}:{listener.getsockname()[1]}/   (Ctrl-C ends it; a run goes on)", flush=True)
+    print(
+        f" console     http://{settings.host}:{listener.getsockname()[1]}/   (Ctrl-C ends it; a run goes on)",
+        flush=True,
+    )
     server.run(sockets=[listener])
     return 0
 

@@ -19,7 +19,16 @@ from starlette.exceptions import HTTPException
 from eventlog_console import rehearsal
 from eventlog_console.catalogue import Catalogue, CatalogueError
 from eventlog_console.feed import Feed
-from eventlog_console.guard import COOKIE, LOGINS_PER_MINUTE, SESSION_SECONDS, Allowance, Guard, Sessions, client, install
+from eventlog_console.guard import (
+    ATTEMPTS_PER_MINUTE,
+    COOKIE,
+    SESSION_SECONDS,
+    Allowance,
+    Guard,
+    Sessions,
+    client,
+    install,
+)
 from eventlog_console.history import SERVED, History
 from eventlog_console.jobs import BusyError, Jobs
 from eventlog_console.settings import Settings
@@ -54,7 +63,7 @@ class Console:
         self.status = Status(settings)
         self.watch = Watch(self.catalogue, self.jobs, self.history, self.status)
         self.sessions = Sessions(settings.token) if settings.token else None
-        self.logins = Allowance(LOGINS_PER_MINUTE)
+        self.attempts = Allowance(ATTEMPTS_PER_MINUTE)
 
     def command(self, wanted: Wanted) -> list[str]:
         """The command line of what is wanted. Raises HTTPException when it cannot be."""
@@ -62,7 +71,6 @@ class Console:
             return self.catalogue.command(self.settings, wanted.playbook, wanted.options)
         except CatalogueError as error:
             raise HTTPException(422, str(error)) from error
-
 
     def elsewhere(self) -> str:
         """What runs although no console started it: a drill from a terminal of this machine; empty without one."""
@@ -103,11 +111,12 @@ async def login(request: Request, console: Here) -> Response:
     """Open a session for whoever presents the token."""
     if console.sessions is None:
         return RedirectResponse("/", 303)
-    if not console.logins.take(client(request.scope)):
-        raise HTTPException(429, f"at most {LOGINS_PER_MINUTE} attempts a minute", {"Retry-After": "10"})
+    if not console.attempts.take(client(request.scope)):
+        raise HTTPException(429, f"at most {ATTEMPTS_PER_MINUTE} attempts a minute", {"Retry-After": "10"})
     presented = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0]
     if not console.settings.is_token(presented.strip()):
         return _login_page(401, "That is not the token.")
+    console.attempts.give_back(client(request.scope))
     answer = RedirectResponse("/", 303)
     answer.set_cookie(COOKIE, console.sessions.open(), SESSION_SECONDS, httponly=True, samesite="strict")
     return answer
@@ -231,5 +240,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=PAGE))
     install(app)
-    app.add_middleware(Guard, settings=settings, sessions=console.sessions)
+    app.add_middleware(Guard, settings=settings, sessions=console.sessions, attempts=console.attempts)
     return app

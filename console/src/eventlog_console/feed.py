@@ -18,6 +18,7 @@ KEEP_ALIVE_SECONDS = 15.0
 LOG_BYTES = 200_000  # of a log that is sent at most at once; a longer one is cut at its begin
 POINTS = 900  # of a chart: more than it has pixels
 
+
 class Tail:
     """What is new in a file that grows."""
 

@@ -24,19 +24,20 @@ from eventlog_console.settings import Settings, is_loopback
 log = logging.getLogger("eventlog.console")
 
 LARGEST_REQUEST = 16 * 1024  # bytes; a request of ours has a few hundred
+TOO_LARGE = f"a request has at most {LARGEST_REQUEST} bytes"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: They say nothing about the pipeline: the log-in form and what it looks like.
 OPEN_PATHS = frozenset({"/healthz", "/login", "/static/tokens.css", "/static/style.css", "/static/icon.svg"})
 COOKIE = "eventlog_console"
 SESSION_SECONDS = 12 * 3600
 CHANGES_PER_MINUTE = 60
-LOGINS_PER_MINUTE = 10
+ATTEMPTS_PER_MINUTE = 10
 _CLIENTS = 1000  # whose requests are counted at the same time
 HEADERS = {
     # Everything comes from the console itself, nothing is written into the page.
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # a stricter one takes the origin from our own forms too
     "Cache-Control": "no-store",
 }
 
@@ -81,9 +82,14 @@ class Allowance:
             self._left.popitem(last=False)
         return allowed
 
+    def give_back(self, client: str) -> None:
+        """Undo the last :meth:`take`, which was none."""
+        left, then = self._left[client]
+        self._left[client] = (left + 1, then)
+
 
 class Sessions:
-    """Who has logged in. A session is its own end, signed: nothing is kept, and it outlives a restart of the console."""
+    """Who has logged in. A session is its own end, signed: nothing is kept, and it outlives the console's restart."""
 
     def __init__(self, token: str) -> None:
         self._key = hashlib.sha256(b"eventlog console session\0" + token.encode()).digest()
@@ -107,10 +113,11 @@ class Guard:
     pages when they change something, neither too large nor too many. An unforeseen error becomes a problem, its trace
     goes to the log."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions | None) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions | None, attempts: Allowance) -> None:
         self._app = app
         self._settings = settings
         self._sessions = sessions
+        self._attempts = attempts  # of presenting the token, in whatever way
         self._changes = Allowance(CHANGES_PER_MINUTE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,27 +152,36 @@ class Guard:
         # Without a token, a page of another site could reach us through a name that it lets resolve to this machine.
         if self._sessions is None and name != self._settings.host and not is_loopback(name):
             return problem(421, f"this console does not answer for the host name {name or '(none)'}")
-        if scope["path"] not in OPEN_PATHS and not self._admits(headers):
-            if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
-                return RedirectResponse("/login", 303)
-            return problem(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
-        if scope["method"] not in SAFE_METHODS:
-            if not _same_origin(headers):
-                return problem(403, "requests that change something must come from the console's own pages")
-            if not self._changes.take(client(scope)):
-                return problem(429, f"at most {CHANGES_PER_MINUTE} changes a minute", {"Retry-After": "5"})
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > LARGEST_REQUEST:
-            return problem(413, f"a request has at most {LARGEST_REQUEST} bytes")
-        return None
+            return problem(413, TOO_LARGE)
+        refusal = None if scope["path"] in OPEN_PATHS else self._stranger(scope, headers)
+        return refusal or self._unfit_change(scope, headers)
 
-    def _admits(self, headers: Headers) -> bool:
-        if self._sessions is None:
-            return True
+    def _stranger(self, scope: Scope, headers: Headers) -> Response | None:
+        """The answer to somebody who has neither the token nor a session."""
+        if self._sessions is None or self._sessions.valid(_cookie(headers.get("cookie", ""))):
+            return None
         scheme, _, presented = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._settings.is_token(presented.strip()):
-            return True
-        return self._sessions.valid(_cookie(headers.get("cookie", "")))
+        if scheme.lower() == "bearer":
+            if not self._attempts.take(client(scope)):
+                return problem(429, f"at most {ATTEMPTS_PER_MINUTE} wrong tokens a minute", {"Retry-After": "10"})
+            if self._settings.is_token(presented.strip()):
+                self._attempts.give_back(client(scope))
+                return None
+        if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+            return RedirectResponse("/login", 303)
+        return problem(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+
+    def _unfit_change(self, scope: Scope, headers: Headers) -> Response | None:
+        """The answer to a request that must not change anything."""
+        if scope["method"] in SAFE_METHODS:
+            return None
+        if not _same_origin(headers):
+            return problem(403, "requests that change something must come from the console's own pages")
+        if not self._changes.take(client(scope)):
+            return problem(429, f"at most {CHANGES_PER_MINUTE} changes a minute", {"Retry-After": "5"})
+        return None
 
 
 class _Limited:
@@ -179,7 +195,7 @@ class _Limited:
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise HTTPException(413, f"a request has at most {LARGEST_REQUEST} bytes")
+            raise HTTPException(413, TOO_LARGE)
         return message
 
 

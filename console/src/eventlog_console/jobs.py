@@ -50,7 +50,8 @@ class Job:
 
     @property
     def asked(self) -> Mapping[str, Any]:
-        """``playbook``, ``title``, ``drill``, ``command``, ``heal`` (after a cancellation, or None), ``root``, ``began``."""
+        """``playbook``, ``title``, ``drill``, ``command``, ``root``, ``began``, and ``heal``: the command line that
+        follows a cancellation, or None."""
         found: dict[str, Any] = json.loads((self.path / "job.json").read_text(encoding="utf-8"))
         return found
 
@@ -79,9 +80,7 @@ class Job:
 
     def end(self, status: str, rc: int | None) -> None:
         """Write down how it ended."""
-        write_private(
-            self.path / "outcome.json", json.dumps({"status": status, "rc": rc, "ended": time.time()}) + "\n"
-        )
+        write_private(self.path / "outcome.json", json.dumps({"status": status, "rc": rc, "ended": time.time()}) + "\n")
 
     def public(self) -> dict[str, Any]:
         """As JSON values."""

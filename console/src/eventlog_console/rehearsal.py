@@ -52,36 +52,43 @@ def steps(planned: Sequence[Step], records: Sequence[Record]) -> Iterator[dict[s
     A step is over when the record that closes it is in the journal. After a task that failed, a refusal or an
     interruption the playbook goes straight to its last step.
     """
+    if not planned:
+        return
+    *middle, finish = planned
     verdict = journal.last(records, "verdict")
     position, began = 0, float(records[0]["time"]) if records else 0.0
-    *middle, finish = planned or [None]
-    open_state = "now"
+    open_state = "now"  # of the first step that is not over, and then of those after it
     for step in middle:
-        index = None if open_state != "now" else _closing(step, records, position)
+        index = _closing(step, records, position) if open_state == "now" else None
         if index is not None:
             closing = records[index]
-            ended = float(closing["time"])
             failed = _failed(closing)
-            yield _view(step, "failed" if failed else "done", began, ended, closing, records)
-            position, began = index + 1, ended
+            yield _view(step, "failed" if failed else "done", began, float(closing["time"]), closing, records)
+            position, began = index + 1, float(closing["time"])
             if failed and closing["kind"] in ("fault", "undo"):
                 open_state = "skipped"
             continue
-        if open_state == "now" and (_broke(records[position:]) or verdict):
-            broke = _broke(records[position:])
+        broke = _broke(records[position:]) if open_state == "now" else None
+        if broke or (verdict and open_state == "now"):
             yield _view(step, "failed" if broke else "skipped", began, None, broke, records)
             open_state = "skipped"
         else:
             yield _view(step, open_state, began, None, _started(step, records[position:]), records)
             open_state = "todo" if open_state == "now" else open_state
-    if finish is not None:
-        state = {"now": "now", "skipped": "now", "todo": "todo"}[open_state]
-        if verdict:
-            state = "done" if verdict["status"] == 0 else "failed"
-        yield _view(finish, state, began, float(verdict["time"]) if verdict else None, verdict, records)
+    if verdict:
+        state = "done" if verdict["status"] == 0 else "failed"
+        yield _view(finish, state, began, float(verdict["time"]), verdict, records)
+    else:
+        yield _view(finish, "todo" if open_state == "todo" else "now", began, None, None, records)
 
 
-_CLOSED_BY = {"begin": "window", "fault": "fault", "undo": "undo", "observe": "observation", "find_poison": "observation"}
+_CLOSED_BY = {
+    "begin": "window",
+    "fault": "fault",
+    "undo": "undo",
+    "observe": "observation",
+    "find_poison": "observation",
+}
 _STREAMING = {"pause_stream": False, "resume_stream": True}
 
 
@@ -137,21 +144,18 @@ def _view(
     if record is not None and record["kind"] == "phase":
         found |= {"began": record["at"], "duration": record.get("duration")}
     if state in ("done", "failed") and step.kind == "observe":
-        found["recovery"] = next(
-            (r for r in records if r["kind"] == "recovery" and r.get("phase") == step.phase), None
-        )
+        found["recovery"] = next((r for r in records if r["kind"] == "recovery" and r.get("phase") == step.phase), None)
     return found
 
 
 def _text(step: Step, record: Record, records: Sequence[Record]) -> str:
     """What a person wants to know of a step, in one line."""
-    if record["kind"] == "trouble":
+    kind = record["kind"]
+    if kind == "trouble":
         return f"{record.get('task')}: {record.get('message')}"
-    if record["kind"] == "steady":
-        return str(record["reason"])
-    if record["kind"] == "preflight":
+    if kind == "preflight":
         return "; ".join(str(check["text"]) for check in record["checks"] if not check["ok"])
-    if record["kind"] == "verdict":
+    if kind in ("steady", "verdict"):
         return str(record["reason"])
     if step.kind == "begin":
         steady = journal.last(records, "steady") or {}

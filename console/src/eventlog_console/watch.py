@@ -20,7 +20,9 @@ log = logging.getLogger("eventlog.console")
 
 LOOK_SECONDS = 0.5
 COUNTS_SECONDS = 1.0
-STATUS_SECONDS = 60.0  # a look at the units costs seconds of a processor; the counts say between two whether all is well
+STATUS_SECONDS = (
+    60.0  # a look at the units costs seconds of a processor; the counts say between two whether all is well
+)
 LIVES_SECONDS = 5.0  # to look through all processes of the machine is not for twice a second
 
 

@@ -152,7 +152,7 @@ export function verdictOf(outcome) {
  * @param {Array} runs  summaries, oldest first
  */
 export function trend(svg, runs) {
-  const width = Math.max(320, svg.parentElement.clientWidth), left = 48, right = 16, top = 14, high = 150, below = 22;
+  const width = Math.max(320, svg.parentElement.clientWidth), left = 48, right = 16, top = 22, high = 150, below = 22;
   const height = top + high + below + 30;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren();
@@ -171,6 +171,8 @@ export function trend(svg, runs) {
   }
   for (const drill of new Set(shown.map((run) => run.drill))) {
     const line = shown.map((run, index) => [run, index]).filter(([run]) => run.drill === drill && run.recovery != null);
+    const [last, place] = line.at(-1) ?? [];
+    if (last) svg.append(text(x(place), y(last.recovery) - 10, drill, { class: "axis", "text-anchor": place && place === shown.length - 1 ? "end" : "middle" }));
     if (line.length > 1) svg.append(node("polyline", { points: line.map(([run, index]) => `${x(index)},${y(run.recovery)}`).join(" "), class: "link-line" }));
   }
   const oneDay = new Set(shown.map((run) => run.run.slice(0, 10))).size === 1;
@@ -186,7 +188,7 @@ export function trend(svg, runs) {
     svg.append(point);
     const label = oneDay ? `${run.run.slice(11, 16).replace("-", ":")} UTC` : run.run.slice(5, 10);
     if (x(index) - written > 72) {
-      svg.append(text(x(index), height - 6, label, { class: "axis", "text-anchor": "middle" }));
+      svg.append(text(x(index), height - 6, label, { class: "axis", "text-anchor": index && index === shown.length - 1 ? "end" : "middle" }));
       written = x(index);
     }
   });

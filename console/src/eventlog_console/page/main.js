@@ -264,6 +264,9 @@ function showServices() {
     const { sign, word, tone } = lampOf(service, found);
     lamp.className = `lamp ${tone}`;
     say(lamp, `${sign} ${word}`);
+    // What was seen before a run began may not be true any more.
+    const { job } = state;
+    units.classList.toggle("old", Boolean(job) && (job.running || (state.units?.at ?? 0) < (job.outcome?.ended ?? 0)));
     units.replaceChildren(...found.map((unit) => made("p", {},
       made("span", { text: unit.unit.replace(`${service}-`, "") + (unit.host ? ` on ${unit.host}` : "") }),
       made("span", { text: unit.up ? `pid ${unit.pid}${unit.processes > 1 ? ` +${unit.processes - 1}` : ""} · ${megabytes(unit.bytes)}` : "not running" }))));
@@ -274,7 +277,7 @@ function showServices() {
 
 function showAges() {
   const seen = state.units;
-  at("looked").textContent = seen?.looking ? "looking at the processes …" : seen?.at ? `processes seen ${span(now() - seen.at)} ago` : "";
+  at("looked").textContent = state.job?.running && seen?.at ? "processes as seen before the run" : seen?.looking ? "looking at the processes …" : seen?.at ? `processes seen ${span(now() - seen.at)} ago` : "";
   const quiet = now() - state.heard;
   const link = at("link");
   const live = source.readyState === EventSource.OPEN;
@@ -372,7 +375,7 @@ function on(name, use) {
   });
 }
 
-on("job", (job) => { state.job = job; showRun(); showTimeline(); });
+on("job", (job) => { state.job = job; showRun(); showTimeline(); showServices(); });
 on("drill", (drill) => { state.drill = drill; showRun(); showTimeline(); });
 on("units", (units) => { state.units = units; showServices(); });
 on("counts", (counts) => { state.counts = counts; showServices(); });
