@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.eventlog.drills.plugins.plugin_utils import journal
@@ -11,8 +12,15 @@ from eventlog_console.history import History
 from .conftest import NOW, MakeRun
 
 BEGIN = {"kind": "begin", "drill": "flink", "title": "Drill 2"}
-PASS = {"kind": "verdict", "outcome": "PASS", "status": 0, "reason": "nothing lost, recovered in 9.0 s"}
-RECOVERY = {"kind": "recovery", "phase": "recovery", "began": NOW, "total": 9.0, "drained": 9.0, "at": {}}
+PASS: dict[str, Any] = {"kind": "verdict", "outcome": "PASS", "status": 0, "reason": "nothing lost, recovered in 9.0 s"}
+RECOVERY: dict[str, Any] = {
+    "kind": "recovery",
+    "phase": "recovery",
+    "began": NOW,
+    "total": 9.0,
+    "drained": 9.0,
+    "at": {},
+}
 
 
 def test_a_run_shows_its_verdict_and_recovery_once_it_has_them(tmp_path: Path, make_run: MakeRun) -> None:

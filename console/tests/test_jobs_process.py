@@ -21,6 +21,7 @@ PLAY = """\
 - hosts: all
   gather_facts: false
   connection: local
+  vars: {ansible_python_interpreter: "{{ ansible_playbook_python }}"}
   tasks:
     - name: Say who it is
       ansible.builtin.debug: {msg: "here is MARK"}
