@@ -230,6 +230,7 @@ def report(console: Here, name: str, document: str) -> Response:
 async def _watching(app: FastAPI) -> AsyncIterator[None]:
     task = asyncio.create_task(app.state.console.watch.serve())
     yield
+    app.state.console.status.close()
     task.cancel()
 
 

@@ -25,6 +25,7 @@ class Status:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._looking = threading.Lock()
+        self._closed = threading.Event()
         self._seen: dict[str, Any] = {"at": None, "hosts": {}, "error": None, "looking": False}
 
     @property
@@ -48,6 +49,10 @@ class Status:
         finally:
             self._looking.release()
 
+    def close(self) -> None:
+        """End a look that is under way, so that the console can end."""
+        self._closed.set()
+
     def _play(self) -> tuple[dict[str, Any], str | None]:
         handed: dict[str, Any] = {}
 
@@ -57,7 +62,14 @@ class Status:
 
         with tempfile.TemporaryDirectory(prefix="eventlog-console-") as name:
             folder = Path(name)
-            _, rc = play(self.command, root=self._settings.root, folder=folder, name=PLAYBOOK, events=keep)
+            _, rc = play(
+                self.command,
+                root=self._settings.root,
+                folder=folder,
+                name=PLAYBOOK,
+                stop=self._closed.is_set,
+                events=keep,
+            )
             text = log(folder, PLAYBOOK).read_text(encoding="utf-8", errors="replace")
         hosts = {
             host: {"monitor": found["monitor"], "units": [_unit(unit) for unit in found["units"]]}

@@ -43,7 +43,9 @@ class Watch:
     async def serve(self) -> None:
         """Look again and again, as long as somebody watches."""
         while True:
-            if self.watchers:
+            if not self.watchers:
+                self.parts = {}  # whoever comes next must not be shown the past
+            else:
                 try:
                     self.parts = await asyncio.to_thread(self.look)
                     self._keep_status()

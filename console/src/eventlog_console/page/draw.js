@@ -175,7 +175,8 @@ export function trend(svg, runs) {
     if (last) svg.append(text(x(place), y(last.recovery) - 10, drill, { class: "axis", "text-anchor": place && place === shown.length - 1 ? "end" : "middle" }));
     if (line.length > 1) svg.append(node("polyline", { points: line.map(([run, index]) => `${x(index)},${y(run.recovery)}`).join(" "), class: "link-line" }));
   }
-  const oneDay = new Set(shown.map((run) => run.run.slice(0, 10))).size === 1;
+  const moments = shown.map((run) => new Date((run.began ?? 0) * 1000).toLocaleString("sv-SE"));
+  const oneDay = new Set(moments.map((text) => text.slice(0, 10))).size === 1;
   let written = -Infinity;
   shown.forEach((run, index) => {
     const verdict = verdictOf(run.outcome);
@@ -184,10 +185,10 @@ export function trend(svg, runs) {
     mark.classList.add("mark");
     const seconds = run.recovery == null ? "no recovery measured" : `recovered in ${run.recovery.toFixed(1)} s`;
     const point = node(run.report ? "a" : "g", { class: verdict.tone, ...(run.report ? { href: `/runs/${run.run}/report.html` } : {}) },
-      node("title", {}, `${run.drill}, ${run.run.slice(0, 16).replace("T", " ")}: ${run.outcome}, ${seconds}`), mark);
+      node("title", {}, `${run.drill}, ${moments[index].slice(0, 16)}: ${run.outcome}, ${seconds}`), mark);
     svg.append(point);
-    const label = oneDay ? `${run.run.slice(11, 16).replace("-", ":")} UTC` : run.run.slice(5, 10);
-    if (x(index) - written > 72) {
+    const label = oneDay ? moments[index].slice(11, 16) : moments[index].slice(5, 10);
+    if (x(index) - written > 60) {
       svg.append(text(x(index), height - 6, label, { class: "axis", "text-anchor": index && index === shown.length - 1 ? "end" : "middle" }));
       written = x(index);
     }

@@ -426,7 +426,8 @@ document.addEventListener("click", async (event) => {
 });
 
 state.catalogue = await ask("/api/v1/catalogue");
-at("inventory").textContent = `${state.catalogue.inventory} in ${state.catalogue.root}`;
+at("inventory").textContent = state.catalogue.inventory;
+at("inventory").title = `in ${state.catalogue.root}`;
 at("logout").hidden = !state.catalogue.token;
 at("drill").replaceChildren(...state.catalogue.drills.map((drill) => made("option", { value: drill.name, text: drill.title, selected: drill.name === "drill_flink" })));
 showOptions();
