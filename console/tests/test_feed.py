@@ -66,8 +66,9 @@ def test_a_browser_hears_all_of_it_once_and_then_what_is_new(make_settings: Make
     watch = Watch(Catalogue.read(ROOT), Jobs(settings.state), History(settings.runs), Status(settings))
     run = make_run("flink", {"kind": "begin", "drill": "flink", "title": "Drill 2"})
     run.samples.write_text(json.dumps(SAMPLE) + "\n")
-    watch.parts = watch.look()
     feed = Feed(watch)
+    assert told(feed) == {}
+    watch.parts = watch.look()
 
     first = told(feed)
     assert first["drill"]["title"] == "Drill 2"

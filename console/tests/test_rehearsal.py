@@ -103,6 +103,13 @@ def test_an_expectation_that_was_not_met_fails_its_step_and_the_drill_goes_on(ma
     assert states == ["done", "done", "failed", "now", "todo", "todo"]
 
 
+def test_a_recovery_that_did_not_come_fails_its_step(make_run: MakeRun) -> None:
+    stuck = {**RECOVERY, "total": None, "drained": None}
+    run = make_run("flink", *OPENED, FAULT, OUTAGE_SEEN, UNDO, stuck, RECOVERY_SEEN)
+
+    assert [step["state"] for step in describe(run, FLINK)["steps"]][-2:] == ["failed", "now"]
+
+
 def test_a_run_of_a_drill_that_is_gone_can_still_be_looked_at(make_run: MakeRun) -> None:
     found = describe(make_run("old", *OPENED, PASS), None)
 

@@ -71,7 +71,9 @@ class Feed:
             self._watch.watchers -= 1
 
     def fresh(self) -> Iterator[str]:
-        """What has changed since the last time."""
+        """What has changed since the last time; nothing until the first look has been taken for somebody."""
+        if not self._watch.parts:
+            return
         for name, text in self._watch.parts.items():
             if self._sent.get(name) != text:
                 self._sent[name] = text

@@ -62,7 +62,7 @@ def steps(planned: Sequence[Step], records: Sequence[Record]) -> Iterator[dict[s
         index = _closing(step, records, position) if open_state == "now" else None
         if index is not None:
             closing = records[index]
-            failed = _failed(closing)
+            failed = _failed(closing, _recovery(step, records[: index + 1]))
             yield _view(step, "failed" if failed else "done", began, float(closing["time"]), closing, records)
             position, began = index + 1, float(closing["time"])
             if failed and closing["kind"] in ("fault", "undo"):
@@ -122,7 +122,15 @@ def _broke(records: Sequence[Record]) -> Record | None:
     return None
 
 
-def _failed(record: Record) -> bool:
+def _recovery(step: Step, records: Sequence[Record]) -> Record | None:
+    """What was measured of the recovery that a step watched."""
+    found = [record for record in records if record["kind"] == "recovery" and record.get("phase") == step.phase]
+    return found[-1] if found else None
+
+
+def _failed(record: Record, recovery: Record | None) -> bool:
+    if recovery is not None and recovery.get("drained") is None:
+        return True
     if "receipts" in record:
         return not all(receipt["ok"] for receipt in record["receipts"])
     return any(check["ok"] is not True for check in record.get("checks", []))
@@ -144,7 +152,7 @@ def _view(
     if record is not None and record["kind"] == "phase":
         found |= {"began": record["at"], "duration": record.get("duration")}
     if state in ("done", "failed") and step.kind == "observe":
-        found["recovery"] = next((r for r in records if r["kind"] == "recovery" and r.get("phase") == step.phase), None)
+        found["recovery"] = _recovery(step, records)
     return found
 
 
