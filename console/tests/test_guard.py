@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.eventlog.drills.plugins.plugin_utils import journal
 from eventlog_console.app import create_app
-from eventlog_console.guard import ATTEMPTS_PER_MINUTE, CHANGES_PER_MINUTE, COOKIE, Sessions
+from eventlog_console.guard import ATTEMPTS_PER_MINUTE, CHANGES_PER_MINUTE, COOKIE, Allowance, Sessions
 from eventlog_console.jobs import Jobs
 from eventlog_console.settings import SettingsError, read_token
 from fastapi.testclient import TestClient
@@ -40,6 +40,12 @@ def open_console(make_settings: MakeSettings) -> Iterator[Open]:
 @pytest.fixture
 def guarded(open_console: Open) -> TestClient:
     return open_console(host="0.0.0.0", token=TOKEN)
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that stands, so that a slow machine gives nobody another try."""
+    monkeypatch.setattr(Allowance, "clock", staticmethod(lambda: 0.0))
 
 
 @pytest.fixture
@@ -119,6 +125,7 @@ def test_a_session_ends_and_cannot_be_made_up(monkeypatch: pytest.MonkeyPatch) -
     assert not sessions.valid(cookie)
 
 
+@pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("way", ["form", "header"])
 def test_guessing_is_slow(guarded: TestClient, way: str) -> None:
     def guess() -> int:
@@ -130,6 +137,18 @@ def test_guessing_is_slow(guarded: TestClient, way: str) -> None:
     assert guess() == 429
 
 
+def test_an_allowance_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(Allowance, "clock", staticmethod(lambda: now[0]))
+    allowance = Allowance(60)
+    assert sum(allowance.take("a") for _ in range(100)) == 60
+
+    now[0] = 2.0
+    assert [allowance.take("a") for _ in range(3)] == [True, True, False]
+    assert allowance.take("b"), "another client has its own"
+
+
+@pytest.mark.usefixtures("still")
 def test_the_right_token_is_not_counted(guarded: TestClient) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -233,7 +252,8 @@ def test_a_body_that_does_not_say_its_size_is_cut_off(open_console: Open, never:
     assert never == []
 
 
-def test_changes_have_a_limit(open_console: Open, never: list[object]) -> None:
+@pytest.mark.usefixtures("still", "never")
+def test_changes_have_a_limit(open_console: Open) -> None:
     client = open_console()
 
     statuses = [

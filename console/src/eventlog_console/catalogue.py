@@ -6,7 +6,6 @@ roles name, with the defaults that the playbook or the role gives; its steps are
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -55,7 +54,7 @@ class Option:
             return str(value)
         if self.kind in ("number", "integer") and isinstance(value, int | float) and not isinstance(value, bool):
             whole = self.kind == "number" or float(value).is_integer()
-            if whole and math.isfinite(value) and 0 <= value <= LARGEST:
+            if whole and 0 <= value <= LARGEST:
                 return int(value) if float(value).is_integer() else float(value)
         wanted = f"one of {', '.join(self.choices)}" if self.choices else f"a {self.kind}"
         limits = f" from 0 to {LARGEST:.0f}" if self.kind in ("number", "integer") else ""

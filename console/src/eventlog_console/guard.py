@@ -67,13 +67,15 @@ def install(app: FastAPI) -> None:
 class Allowance:
     """How often somebody may do something: so many times in a minute, refilled all the time."""
 
+    clock = staticmethod(time.monotonic)
+
     def __init__(self, per_minute: int) -> None:
         self._most = per_minute
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str) -> bool:
         """Whether the client may once more."""
-        now = time.monotonic()
+        now = self.clock()
         left, then = self._left.pop(client, (float(self._most), now))
         left = min(self._most, left + (now - then) * self._most / 60)
         allowed = left >= 1
