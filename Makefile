@@ -1,5 +1,5 @@
 # The two commands are `make drill` and `make test`; `make help` lists the rest.
-# Variables: DRILL=flink  INVENTORY=inventory/local  ARGS="-e drill_hold=8"  PYTHON=python3.11
+# Variables: DRILL=flink  INVENTORY=inventory/local  ARGS="-e drill_hold=8"  CONSOLE="--port 5050"  PYTHON=python3.11
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -7,6 +7,7 @@ SHELL := /bin/bash
 DRILL ?= flink
 INVENTORY ?= inventory/local
 ARGS ?=
+CONSOLE ?=
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eventlog-drills
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) --version 2>/dev/null),$(name))))
 VENV := .venv
@@ -15,7 +16,7 @@ PLAYBOOK = $(VENV)/bin/ansible-playbook -i $(INVENTORY) $(ARGS)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help environment drill-exists test-environment check test test-full up drill drills status down purge
+.PHONY: help environment drill-exists test-environment check test test-full up drill drills status console down purge
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +39,10 @@ drills: up ## Provision, then run every drill
 
 status: environment ## Show services, counts and the last verdict
 	@$(PLAYBOOK) playbooks/status.yml
+
+console: environment ## Serve the console: services, drills and their history in a browser (CONSOLE="--port 5050")
+	@$(PYTHON) tools/environment.py $(VENV) requirements/console.txt $(CACHE)
+	@$(VENV)/bin/python -m eventlog_console --inventory $(INVENTORY) $(CONSOLE) -- $(ARGS)
 
 down: environment ## Stop everything, keep the data
 	@$(PLAYBOOK) playbooks/teardown.yml
