@@ -112,9 +112,8 @@ class Drills:
             if self._drill is not None and now > _over(self._drill):
                 self._retire(self._drill, _end(self._drill))
             known = [*self._past, *(self._drill.bands if self._drill else [])]
-            return Stage(
-                drill=self._drill, bands=[band for band in bands if (band.until or now) > now - HISTORY_SECONDS]
-            )
+            recent = [band for band in known if (band.until or now) > now - HISTORY_SECONDS]
+            return Stage(drill=self._drill, bands=recent)
 
     def _retire(self, drill: Drill, end: float) -> None:
         """Forget a drill and keep its bands; those that nobody ended end at ``end``."""
