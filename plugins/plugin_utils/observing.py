@@ -43,7 +43,8 @@ def observe(rehearsal: Rehearsal, phase: Phase) -> dict[str, Any]:
         )
     # A phase begins with the change before it, or where the phase before it ended.
     began = max(rehearsal.last_change(), rehearsal.last_end()) if phase.until is None else _recovery_began(rehearsal)
-    rehearsal.note("phase", phase=phase.name, state="started", at=began, until=phase.until, duration=phase.duration)
+    planned = phase.duration if phase.until is None else phase.within
+    rehearsal.note("phase", phase=phase.name, state="started", at=began, until=phase.until, planned=planned)
     if phase.until is None:
         return _hold(rehearsal, phase, began)
     return _await(rehearsal, phase, steady, began)

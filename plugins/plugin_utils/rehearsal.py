@@ -7,6 +7,7 @@ All times in the journal are this machine's; what comes from the host is correct
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, receipts
+from ansible_collections.eventlog.drills.plugins.plugin_utils import announcing, journal, live, receipts
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError, detached, ended, quoted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import Record, Run
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, Steady
@@ -91,8 +92,18 @@ class Rehearsal:
         journal.write_private(self.run.path / "state.json", json.dumps(asdict(self.state)))
 
     def note(self, kind: str, /, **fields: Any) -> Record:
-        """Append a record to the journal."""
-        return journal.append(self.run, kind, **fields)
+        """Append a record to the journal; the monitor is told when it changes how the drill stands."""
+        record = journal.append(self.run, kind, **fields)
+        if announcing.matters(record):
+            self._announce()
+        return record
+
+    def _announce(self) -> None:
+        state = self.state
+        found = announcing.announcement(self.records, state.offset)
+        script = announcing.script(found, state.folder, state.config, state.python, state.pythonpath)
+        with contextlib.suppress(HostError):  # whether the monitor hears of it is no matter of the drill
+            self.host.run(script)
 
     @property
     def records(self) -> list[Record]:
