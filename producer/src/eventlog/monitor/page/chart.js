@@ -1,7 +1,7 @@
 // Lines over time as SVG. The page's style sheet colours it; nothing is told by colour alone: lines differ in dash and
 // weight and carry their names, faults are hatched, recoveries dotted.
 
-const MARGIN = { top: 34, bottom: 24, left: 70, right: 92 };
+const MARGIN = { top: 34, bottom: 24, left: 70, right: 104 };
 const NARROW = 560; // pixels below which names are left to the legend
 const LABEL_GAP = 16;
 const BREAK = 3.5; // usual distances between two points beyond which nothing is known of what was in between
@@ -72,7 +72,7 @@ export class Chart {
 
   grid(low, high) {
     const { left, right, top, bottom } = this.area;
-    return steps(low, high, Math.max(2, Math.round((bottom - top) / 60)))
+    return steps(low, high, Math.max(2, Math.round((bottom - top) / 40)))
       .map((value) => [value, this.y(value)])
       .map(([value, y]) => `<line class="grid" x1="${left}" x2="${right}" y1="${y}" y2="${y}"/>
         <text x="${left - 8}" y="${y + 4}" text-anchor="end">${number(value)}</text>`)
@@ -153,7 +153,8 @@ export class Chart {
       .sort((a, b) => a.y - b.y);
     ends.forEach((end, index) => { if (index) end.y = Math.max(end.y, ends[index - 1].y + LABEL_GAP); });
     const shift = ends.length ? Math.max(0, ends.at(-1).y - this.area.bottom) : 0;
-    return ends.map(({ name, y }) => `<text class="key" x="${this.area.right + 8}" y="${y - shift + 4}">${name}</text>`).join("");
+    return ends.map(({ name, y }) => `<path class="line ${name}" d="M${this.area.right + 6} ${y - shift}h16"/>
+      <text class="key" x="${this.area.right + 28}" y="${y - shift + 4}">${name}</text>`).join("");
   }
 
   cursor() {
@@ -207,8 +208,7 @@ function steps(low, high, wanted) {
 
 /** A small line without axes; values may be null. */
 export function sparkline(svg, values, name) {
-  const known = values.filter((value) => value !== null);
-  const high = Math.max(1, ...known) * 1.1;
+  const high = Math.max(10, ...values) * 1.1;
   let path = "", pen = "M";
   values.forEach((value, index) => {
     if (value === null) { pen = "M"; return; }

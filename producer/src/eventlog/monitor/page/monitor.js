@@ -117,7 +117,12 @@ function span(seconds) {
 }
 
 const minutes = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
-const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 24 ? 1 : 0)} MB`;
+
+function size(bytes) {
+  const power = Math.min(3, Math.floor(Math.log2(Math.max(1, bytes)) / 10)), value = bytes / 2 ** (10 * power);
+  return `${value.toFixed(value < 10 && power ? 1 : 0)} ${["B", "KB", "MB", "GB"][power]}`;
+}
+
 
 function render(fresh = false) {
   if (document.hidden) return;
@@ -161,7 +166,7 @@ function note(name, stale) {
   if (name === "producer" && now.producer_state !== "up") return [`the producer is ${now.producer_state}: ${now.reason ?? "no answer"}`, true];
   if (stale) return [now[`${name}_error`] ?? "", true];
   if (name === "producer") {
-    const spool = `${number(now.buffered ?? 0)} buffered, spool ${megabytes(now.spool_bytes ?? 0)} of ${megabytes(now.spool_limit_bytes)}`;
+    const spool = `${number(now.buffered ?? 0)} buffered, spool ${size(now.spool_bytes ?? 0)} of ${size(now.spool_limit_bytes)}`;
     return now.is_streaming ? [spool, false] : [`not streaming: ${now.reason}; ${spool}`, true];
   }
   if (name === "kafka") return [`${number(now.dead_letters ?? 0)} dead letters`, (now.dead_letters ?? 0) > 0];
