@@ -134,8 +134,8 @@ class Story:
 
     @property
     def overhead(self) -> float | None:
-        """Seconds of the run that were neither fault nor recovery; None when nothing was taken away."""
-        bands = self.bands
+        """Seconds of the run that were neither fault, nor watched, nor recovery; None when nothing was watched."""
+        bands = sorted([*self.bands, *self.phases], key=lambda band: band.start)
         if not bands:
             return None
         busy, reached = 0.0, self.began
