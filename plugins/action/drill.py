@@ -223,6 +223,7 @@ class ActionModule(DrillAction):
     def _receipts(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Journal the receipts of the tasks before; a fault that did not bite ends the drill here."""
         rehearsal = self.rehearsal(task_vars)
+        rehearsal.note_untouched(args["intent"] or "")
         rehearsal.fetch()
         if args["streaming"] is not None:
             text = "the producer streams again" if args["streaming"] else "the producer is paused"

@@ -260,7 +260,14 @@ class Rehearsal:
         looked = [receipt for receipt in new if receipt.get("verb") == "observed"]
         if looked:
             self.note("note", text="seen before the fault", receipts=looked)
-        fresh = [receipts.judged(receipts.completed(receipt, seen)) for receipt in new if receipts.kind(receipt)]
+        return self._judge_receipts(receipts.completed(receipt, seen) for receipt in new if receipts.kind(receipt))
+
+    def note_untouched(self, intent: str) -> None:
+        """Journal what a verb that should have taken units away has left alone: a fault that did not bite."""
+        self._judge_receipts(receipts.untouched(self.records, intent, time.time()))
+
+    def _judge_receipts(self, found: Iterable[Mapping[str, Any]]) -> list[Record]:
+        fresh = [receipts.judged(receipt) for receipt in found]
         records = []
         for kind in ("fault", "undo"):
             chosen = [receipt for receipt in fresh if receipts.kind(receipt) == kind]
