@@ -17,19 +17,20 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+DAEMON = b"org.apache.cassandra.service.CassandraDaemon"
 USER = "flush"
 ATTACH_MILLISECONDS = 30_000  # what a busy machine may need to load the agent
 FLUSH_SECONDS = 60.0
 
 
 def find(mark: str) -> int:
-    """Pid of the process whose command line has this argument."""
+    """Pid of the server whose command line has this argument (so has ours, but we are no server)."""
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
         except OSError:
             continue
-        if mark.encode() in words:
+        if DAEMON in words and mark.encode() in words:
             return int(entry.name)
     sys.exit(f"no process with the argument {mark}: Cassandra does not run")
 
