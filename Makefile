@@ -13,10 +13,11 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell 
 VENV := .venv
 DRILLS := $(patsubst playbooks/drill_%.yml,%,$(wildcard playbooks/drill_*.yml))
 PLAYBOOK = $(VENV)/bin/ansible-playbook -i $(INVENTORY) $(ARGS)
+SELFTEST = -e pipeline_name=selftest -e pipeline_root=$(CURDIR)/.pipeline-selftest -e pipeline_port_offset=27000
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help environment drill-exists test-environment check test test-full up drill drills status console down purge
+.PHONY: help environment drill-exists test-environment check test test-full up drill drills status console selftest down purge
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,10 +33,17 @@ drill-exists:
 	@test -f playbooks/drill_$(DRILL).yml || { echo "eventlog-drills: there is no drill '$(DRILL)'. There are: $(DRILLS). For example: make drill DRILL=flink"; exit 1; }
 
 drill: drill-exists up ## Provision, then run one drill (DRILL=flink) and print its verdict
-	@$(PLAYBOOK) playbooks/drill_$(DRILL).yml
+	@since=$$(date +%s); $(PLAYBOOK) playbooks/drill_$(DRILL).yml || \
+	{ $(VENV)/bin/python plugins/plugin_utils/verdict.py runs/latest --since $$since --otherwise 1; exit $$?; }
 
 drills: up ## Provision, then run every drill
 	@$(PLAYBOOK) playbooks/drills.yml
+
+# A pipeline of its own: what is planted spoils its data.
+selftest: environment ## Plant defects in a pipeline of their own and demand that each is caught
+	@$(PLAYBOOK) $(SELFTEST) playbooks/site.yml
+	@$(PLAYBOOK) $(SELFTEST) playbooks/selftest.yml; status=$$?; \
+	$(PLAYBOOK) $(SELFTEST) playbooks/teardown.yml -e teardown_purge=true && exit $$status
 
 status: environment ## Show services, counts and the last verdict
 	@$(PLAYBOOK) playbooks/status.yml

@@ -231,8 +231,7 @@ class ActionModule(DrillAction):
             say(live.line("producer", text))
         refuted = [
             f"{receipt['unit']} {receipt['why']}"
-            for record in rehearsal.records
-            if record["kind"] in ("fault", "undo")
+            for record in rehearsal.fresh
             for receipt in record["receipts"]
             if not receipt["ok"]
         ]

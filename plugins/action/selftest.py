@@ -50,9 +50,8 @@ class ActionModule(DrillAction):
             say(line)
         missed = selftest.missed(rows)
         controls = sum(row.defect == selftest.CONTROL for row in rows)
-        text = (
-            f"{len(rows) - controls} defects and {controls} control runs: "
-            + (f"{len(missed)} not as they must be: {'; '.join(missed)}" if missed else "all as they must be")
+        text = f"{len(rows) - controls} defects and {controls} control runs: " + (
+            f"{len(missed)} not as they must be: {'; '.join(missed)}" if missed else "all as they must be"
         )
         say(live.line("self-test", text))
         return {"failed": bool(missed), "said": True, "msg": text}

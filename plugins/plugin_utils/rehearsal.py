@@ -68,6 +68,8 @@ class Rehearsal:
         self.host = host
         self.state = state
         self.say = say
+        #: Faults and undos that this task was the first to journal.
+        self.fresh: list[Record] = []
         self._samples: list[Record] | None = None
         self._parent = os.getppid()
 
@@ -274,6 +276,7 @@ class Rehearsal:
             if chosen:
                 records.append(self.note(kind, receipts=chosen))
                 self.say(live.line(kind, " · ".join(receipts.describe(receipt) for receipt in chosen)))
+        self.fresh += records
         return records
 
     def last_change(self) -> float:

@@ -72,7 +72,7 @@ def table(rows: Iterable[Row]) -> list[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    sentence = row.sentence if len(row.sentence) <= SENTENCE_WIDTH else f"{row.sentence[:SENTENCE_WIDTH - 1]}…"
+    sentence = row.sentence if len(row.sentence) <= SENTENCE_WIDTH else f"{row.sentence[: SENTENCE_WIDTH - 1]}…"
     return (row.defect, row.verdict, "✔" if row.caught else "✘", f"{row.seconds:.0f} s", sentence)
 
 

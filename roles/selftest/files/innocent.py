@@ -1,6 +1,6 @@
 """Name a good record of the topic as one that had to be refused, in the words of the drill's own planting program.
 
-    python innocent.py plant CONFIG
+python innocent.py plant CONFIG
 """
 
 from __future__ import annotations

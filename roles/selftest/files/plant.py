@@ -33,7 +33,7 @@ from typing import Any
 
 from cassandra.cluster import Session
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient
 from eventlog.config import Config, load
 from eventlog.hops.cassandra import connect
 from eventlog.hops.kafka import KafkaHop
@@ -151,8 +151,9 @@ def mend(config: Config, planted: str) -> dict[str, Any]:
 def repeat(config: Config, count: str) -> dict[str, Any]:
     """Send the last records of a partition once more, as a producer does that has forgotten its acknowledgements."""
     partition, end = max(KafkaHop(config, SECONDS).read().partitions.items(), key=lambda item: item[1])
-    copies = [(partition, value) for _, _, value in records(config, [[partition, end - n] for n in
-              range(int(count), 0, -1)])]
+    copies = [
+        (partition, value) for _, _, value in records(config, [[partition, end - n] for n in range(int(count), 0, -1)])
+    ]
     send(config, copies)
     return {}
 
@@ -211,7 +212,8 @@ def purge(config: Config) -> dict[str, Any]:
     """Remove all records, as a retention that is too short does."""
     ends = KafkaHop(config, SECONDS).read().partitions
     wanted = [TopicPartition(config.kafka.topic, number, end) for number, end in ends.items()]
-    for answer in AdminClient(client(config)).delete_records(wanted).values():
+    admin = AdminClient(client(config))  # its answers come only as long as it lives
+    for answer in admin.delete_records(wanted).values():
         answer.result(SECONDS)
     return {}
 
