@@ -41,6 +41,7 @@ drills: up ## Provision, then run every drill
 
 # A pipeline of its own: what is planted spoils its data.
 selftest: environment ## Plant defects in a pipeline of their own and demand that each is caught
+	@$(PLAYBOOK) $(SELFTEST) playbooks/teardown.yml -e teardown_purge=true
 	@$(PLAYBOOK) $(SELFTEST) playbooks/site.yml
 	@$(PLAYBOOK) $(SELFTEST) playbooks/selftest.yml; status=$$?; \
 	$(PLAYBOOK) $(SELFTEST) playbooks/teardown.yml -e teardown_purge=true && exit $$status

@@ -14,14 +14,14 @@ CONTROLS = 3  # `make selftest` runs twenty
 
 
 def test_every_planted_defect_is_caught_and_nothing_else(cold: Pipeline) -> None:
-    name = {"pipeline_name": "selftest"}
-    cold.play("site", seconds=1200, **name)
+    cold.play("site", seconds=1200, pipeline_name="selftest")
     try:
         run = cold.play(
-            "selftest", seconds=1500, selftest_controls=CONTROLS, drill_recovery_budget=600, expect=None, **name
-        )
+            "selftest", expect=None, seconds=1500,
+            pipeline_name="selftest", selftest_controls=CONTROLS, drill_recovery_budget=600,
+        )  # fmt: skip
     finally:
-        cold.play("teardown", teardown_purge=True, **name)
+        cold.play("teardown", teardown_purge=True, pipeline_name="selftest")
 
     assert run.status == 0, run.output
     found = re.search(r"self-test +(\d+) defects and (\d+) control runs: all as they must be", run.output)
