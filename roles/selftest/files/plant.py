@@ -88,18 +88,24 @@ def delete(config: Config, count: str) -> dict[str, Any]:
     spool = read_spool(config.producer.spool)
     wanted = range(spool.count + 1, spool.count + int(count) + 1)
     with tables(config) as session:
-        select = session.prepare("SELECT position FROM events WHERE source = ? AND bucket = ? AND seq = ?")
         remove = session.prepare("DELETE FROM events WHERE source = ? AND bucket = ? AND seq = ?")
         keys = [(spool.source, bucket(config, seq), seq) for seq in wanted]
-
-        def positions() -> list[Any]:
-            found = [session.execute(select, key).one() for key in keys]
-            return [list(row.position) for row in found] if all(found) else []
-
-        places = await_value(positions, "rows of new events")
+        places = positions(session, keys)
         for key in keys:
             session.execute(remove, key)
     return {"rows": places}
+
+
+def positions(session: Session, keys: Iterable[tuple[str, int, int]]) -> list[list[int]]:
+    """Where in the topic the events of these rows are (partition, offset), once all rows are there."""
+    select = session.prepare("SELECT position FROM events WHERE source = ? AND bucket = ? AND seq = ?")
+
+    def look() -> list[list[int]]:
+        found = [session.execute(select, key).one() for key in keys]
+        return [list(row.position) for row in found] if all(found) else []
+
+    places: list[list[int]] = await_value(look, "rows of new events")
+    return places
 
 
 def forge(config: Config) -> dict[str, Any]:
@@ -149,12 +155,12 @@ def mend(config: Config, planted: str) -> dict[str, Any]:
 
 
 def repeat(config: Config, count: str) -> dict[str, Any]:
-    """Send the last records of a partition once more, as a producer does that has forgotten its acknowledgements."""
-    partition, end = max(KafkaHop(config, SECONDS).read().partitions.items(), key=lambda item: item[1])
-    copies = [
-        (partition, value) for _, _, value in records(config, [[partition, end - n] for n in range(int(count), 0, -1)])
-    ]
-    send(config, copies)
+    """Send the newest events once more, as a producer does that has forgotten its acknowledgements."""
+    spool = read_spool(config.producer.spool)
+    newest = range(spool.count - int(count) + 1, spool.count + 1)
+    with tables(config) as session:
+        places = positions(session, [(spool.source, bucket(config, seq), seq) for seq in newest])
+    send(config, [(partition, value) for partition, _, value in records(config, places)])
     return {}
 
 
