@@ -1,5 +1,5 @@
 # The two commands are `make drill` and `make test`; `make help` lists the rest.
-# Variables: DRILL=flink  INVENTORY=inventory/local  ARGS="-e drill_hold=8"  PYTHON=python3.11
+# Variables: DRILL=flink  INVENTORY=inventory/local  ARGS="-e drill_hold=8"  CONSOLE="--port 5050"  PYTHON=python3.11
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -7,15 +7,17 @@ SHELL := /bin/bash
 DRILL ?= flink
 INVENTORY ?= inventory/local
 ARGS ?=
+CONSOLE ?=
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eventlog-drills
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) --version 2>/dev/null),$(name))))
 VENV := .venv
 DRILLS := $(patsubst playbooks/drill_%.yml,%,$(wildcard playbooks/drill_*.yml))
 PLAYBOOK = $(VENV)/bin/ansible-playbook -i $(INVENTORY) $(ARGS)
+SELFTEST = -e pipeline_name=selftest -e pipeline_root=$(CURDIR)/.pipeline-selftest -e pipeline_port_offset=27000
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help environment drill-exists test-environment check test test-full up drill drills status down purge
+.PHONY: help environment drill-exists test-environment check test test-full up drill drills status console selftest down purge
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,13 +33,25 @@ drill-exists:
 	@test -f playbooks/drill_$(DRILL).yml || { echo "eventlog-drills: there is no drill '$(DRILL)'. There are: $(DRILLS). For example: make drill DRILL=flink"; exit 1; }
 
 drill: drill-exists up ## Provision, then run one drill (DRILL=flink) and print its verdict
-	@$(PLAYBOOK) playbooks/drill_$(DRILL).yml
+	@since=$$(date +%s); $(PLAYBOOK) playbooks/drill_$(DRILL).yml || \
+	{ $(VENV)/bin/python plugins/plugin_utils/verdict.py runs/latest --since $$since --otherwise 1; exit $$?; }
 
 drills: up ## Provision, then run every drill
 	@$(PLAYBOOK) playbooks/drills.yml
 
+# A pipeline of its own: what is planted spoils its data.
+selftest: environment ## Plant defects in a pipeline of their own and demand that each is caught
+	@$(PLAYBOOK) $(SELFTEST) playbooks/teardown.yml -e teardown_purge=true
+	@$(PLAYBOOK) $(SELFTEST) playbooks/site.yml
+	@$(PLAYBOOK) $(SELFTEST) playbooks/selftest.yml; status=$$?; \
+	$(PLAYBOOK) $(SELFTEST) playbooks/teardown.yml -e teardown_purge=true && exit $$status
+
 status: environment ## Show services, counts and the last verdict
 	@$(PLAYBOOK) playbooks/status.yml
+
+console: environment ## Serve the console: services, drills and their history in a browser (CONSOLE="--port 5050")
+	@$(PYTHON) tools/environment.py $(VENV) requirements/console.txt $(CACHE)
+	@$(VENV)/bin/python -m eventlog_console --inventory $(INVENTORY) $(CONSOLE) -- $(ARGS)
 
 down: environment ## Stop everything, keep the data
 	@$(PLAYBOOK) playbooks/teardown.yml

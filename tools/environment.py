@@ -90,10 +90,11 @@ def main(folder: str, requirements: str, cache_folder: str) -> None:
          "--python", str(python), "--requirements", requirements],
         env,
     )  # fmt: skip
-    # Ansible looks for collections on Python's own search path, so this line makes the checkout's collection known from
-    # every directory, without an installation.
+    # Ansible looks for collections on Python's own search path, so these lines make the checkout's collection, and the
+    # console's package, known from every directory, without an installation.
     site = next((venv / "lib").glob("python*/site-packages"))
-    (site / "eventlog_drills.pth").write_text(f"{Path(__file__).resolve().parent.parent / 'collections'}\n")
+    root = Path(__file__).resolve().parent.parent
+    (site / "eventlog_drills.pth").write_text(f"{root / 'collections'}\n{root / 'console' / 'src'}\n")
     stamp.write_text(digest)
     print(f" environment ready in {time.monotonic() - started:.0f} s", flush=True)
 

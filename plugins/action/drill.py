@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.eventlog.drills.plugins.plugin_utils import (
+    announcing,
     closing,
     healing,
     journal,
@@ -85,7 +86,7 @@ REQUIRED_IF = [
     ("step", "table", ("runs", "since")),
     ("step", "report", ("runs", "run")),
     ("step", "index", ("runs",)),
-    ("step", "heal", ("folder",)),
+    ("step", "heal", ("folder", "config", "python", "pythonpath")),
 ]
 
 _NOTHING_RUNS: dict[str, Any] = {"changed": False, "skipped": True, "msg": "no drill runs"}
@@ -169,7 +170,13 @@ class ActionModule(DrillAction):
     def _heal(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Close what a killed drill has left behind."""
         text = healing.heal(
-            args["owner"], args["guard"], self.host(), say, folder=args["folder"], within=args["steady_within"]
+            args["owner"],
+            args["guard"],
+            self.host(),
+            say,
+            folder=args["folder"],
+            within=args["steady_within"],
+            clearance=announcing.script(None, args["folder"], args["config"], args["python"], args["pythonpath"]),
         )
         say(live.line("heal", text))
         failed = text.startswith(Outcome.ABORTED_NOT_HEALED.label)
@@ -216,6 +223,7 @@ class ActionModule(DrillAction):
     def _receipts(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Journal the receipts of the tasks before; a fault that did not bite ends the drill here."""
         rehearsal = self.rehearsal(task_vars)
+        rehearsal.note_untouched(args["intent"] or "")
         rehearsal.fetch()
         if args["streaming"] is not None:
             text = "the producer streams again" if args["streaming"] else "the producer is paused"
@@ -223,8 +231,7 @@ class ActionModule(DrillAction):
             say(live.line("producer", text))
         refuted = [
             f"{receipt['unit']} {receipt['why']}"
-            for record in rehearsal.records
-            if record["kind"] in ("fault", "undo")
+            for record in rehearsal.fresh
             for receipt in record["receipts"]
             if not receipt["ok"]
         ]

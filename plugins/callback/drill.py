@@ -45,7 +45,8 @@ class CallbackModule(DefaultCallback):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._terminal = sys.stdout.isatty()
+        # A dumb terminal, which is what programs that keep a log of this offer, cannot go back on its line.
+        self._terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self._began = time.monotonic()
         self._transient = False
         if self._terminal:

@@ -22,6 +22,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import Cons
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.report import render_run
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, healthy
+from ansible_collections.eventlog.drills.plugins.plugin_utils.story import Story
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Verdict
 
 #: Samples at either end of the drill that the law of counts is taken from; counts of one sample are read milliseconds
@@ -203,8 +204,11 @@ def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:
     rehearsal.note("verdict", **found.as_dict())
     try:
         path = render_run(rehearsal.run, runs)
+        order = Story.read(rehearsal.run, runs).order
     except (OSError, journal.JournalError) as error:
         raise RehearsalError(f"verdict {found.outcome.label}, but its reports cannot be written: {error}") from error
+    if order:
+        rehearsal.say(live.line("order", order))
     rehearsal.say(live.line("verdict", f"{found.outcome.label}   {found.reason}"))
     for text in found.findings:
         rehearsal.say(live.continued(f"also: {text}"))

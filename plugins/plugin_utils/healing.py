@@ -38,19 +38,27 @@ def leftover(host: Host, folder: str, *, force: bool = False) -> dict[str, Any] 
 
 
 def heal(
-    owner: Mapping[str, Any], guard: Mapping[str, Any], host: Host, say: Say, *, folder: str, within: float
+    owner: Mapping[str, Any],
+    guard: Mapping[str, Any],
+    host: Host,
+    say: Say,
+    *,
+    folder: str,
+    within: float,
+    clearance: str,
 ) -> str:
     """See that the pipeline is well again, close the interrupted journal and release the lock.
 
     :param owner: as :func:`leftover` returned it.
     :param guard: what the guard did: ``state``, ``streaming``, ``done`` and ``failed``.
     :param within: seconds that the pipeline may take to be healthy.
+    :param clearance: a shell script that makes the monitor forget a drill whose journal cannot be closed.
     :returns: one line saying what was done.
     """
     done = ", ".join(guard.get("done") or []) or "nothing was away"
     path = Path(str(owner.get("run") or "-"))
     if not (path / "state.json").is_file():
-        host.run(opening.release_script(folder))
+        host.run(f"{opening.release_script(folder)}\n{clearance}")
         return f"{done}; the killed drill left no journal on this controller"
     rehearsal = Rehearsal.resume(path, host, say)
     if journal.last(rehearsal.records, "verdict"):

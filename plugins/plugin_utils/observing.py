@@ -43,7 +43,8 @@ def observe(rehearsal: Rehearsal, phase: Phase) -> dict[str, Any]:
         )
     # A phase begins with the change before it, or where the phase before it ended.
     began = max(rehearsal.last_change(), rehearsal.last_end()) if phase.until is None else _recovery_began(rehearsal)
-    rehearsal.note("phase", phase=phase.name, state="started", at=began, until=phase.until, duration=phase.duration)
+    planned = phase.duration if phase.until is None else phase.within
+    rehearsal.note("phase", phase=phase.name, state="started", at=began, until=phase.until, planned=planned)
     if phase.until is None:
         return _hold(rehearsal, phase, began)
     return _await(rehearsal, phase, steady, began)
@@ -99,7 +100,8 @@ def _seen_until(rehearsal: Rehearsal) -> float:
 
 
 def _await(rehearsal: Rehearsal, phase: Phase, steady: Steady, began: float) -> dict[str, Any]:
-    since = rehearsal.last_change()
+    # Without an undo to begin with, only what comes from now on counts: things may have moved since the last change.
+    since = max(began, rehearsal.last_change())
     moment: list[float] = []
     display = _Display(rehearsal, phase.name, began, phase.within, budget=True)
 
@@ -115,7 +117,7 @@ def _await(rehearsal: Rehearsal, phase: Phase, steady: Steady, began: float) -> 
 
     # A recovery that misses its budget is still watched for as long again: how late it came back is worth knowing.
     # What the playbook did between the undo and now is no part of that patience.
-    reached = rehearsal.follow(done, until=max(began, since) + 2 * phase.within, each=display.tick)
+    reached = rehearsal.follow(done, until=since + 2 * phase.within, each=display.tick)
     end = moment[-1] if moment else time.time()
     if phase.until == "converged":
         return _recovered(rehearsal, phase, steady, display, began=began, end=end)

@@ -63,6 +63,7 @@ def run_page(story: Story) -> str:
         phases=_phases(story),
         recoveries=[_recovery(record) for record in story.every("recovery")],
         earlier=bool(story.earlier),
+        order=story.order,
         bars=_bars(story),
         books=_books(story),
         receipts=[_receipt(r) for kind in ("fault", "undo") for rec in story.every(kind) for r in rec["receipts"]],

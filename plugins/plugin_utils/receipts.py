@@ -14,6 +14,8 @@ Receipt = Mapping[str, Any]
 #: Verbs that take a unit away, and the verb of its role that gives it back.
 FAULTS = {"stopped": "start", "killed": "start", "paused": "unpause"}
 UNDOS = frozenset({"started", "ready", "unpaused"})
+#: What a role's verb leaves in the receipt, for those that take a unit away.
+_VERB_OF = {"stop": "stopped", "kill": "killed", "pause": "paused"}
 
 
 def identity(receipt: Receipt) -> tuple[str, str, float]:
@@ -109,6 +111,29 @@ def completed(receipt: Receipt, seen: Mapping[str, Receipt]) -> dict[str, Any]:
     members = {(member["pid"], member["start_time"]) for member in receipt.get("after", [])}
     gone = all((member["pid"], member["start_time"]) not in members for member in earlier["after"])
     return {**receipt, "before": earlier["after"], "gone": gone, "seen_before": earlier.get("time")}
+
+
+def untouched(records: Sequence[Mapping[str, Any]], intent: str, now: float) -> list[dict[str, Any]]:
+    """Receipts for the units that were looked at and then left alone by the verb that should have taken them away.
+
+    :param intent: the verb of the role; one that takes nothing away has none.
+    :param now: epoch seconds.
+    """
+    verb = _VERB_OF.get(intent)
+    looks = [number for number, record in enumerate(records) if record["kind"] == "note" and record.get("receipts")]
+    if verb is None or not looks:
+        return []
+    touched = {
+        receipt["unit"]
+        for record in records[looks[-1] :]
+        if record["kind"] == "fault"
+        for receipt in record["receipts"]
+    }
+    return [
+        {**seen, "verb": verb, "before": seen["after"], "gone": False, "time": now, "seconds": 0.0}
+        for seen in records[looks[-1]]["receipts"]
+        if seen["unit"] not in touched
+    ]
 
 
 def judged(receipt: Receipt) -> dict[str, Any]:

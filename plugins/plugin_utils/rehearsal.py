@@ -7,6 +7,7 @@ All times in the journal are this machine's; what comes from the host is correct
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, receipts
+from ansible_collections.eventlog.drills.plugins.plugin_utils import announcing, journal, live, receipts
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError, detached, ended, quoted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import Record, Run
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, Steady
@@ -67,6 +68,8 @@ class Rehearsal:
         self.host = host
         self.state = state
         self.say = say
+        #: Faults and undos that this task was the first to journal.
+        self.fresh: list[Record] = []
         self._samples: list[Record] | None = None
         self._parent = os.getppid()
 
@@ -91,8 +94,18 @@ class Rehearsal:
         journal.write_private(self.run.path / "state.json", json.dumps(asdict(self.state)))
 
     def note(self, kind: str, /, **fields: Any) -> Record:
-        """Append a record to the journal."""
-        return journal.append(self.run, kind, **fields)
+        """Append a record to the journal; the monitor is told when it changes how the drill stands."""
+        record = journal.append(self.run, kind, **fields)
+        if announcing.matters(record):
+            self._announce()
+        return record
+
+    def _announce(self) -> None:
+        state = self.state
+        found = announcing.announcement(self.records, state.offset)
+        script = announcing.script(found, state.folder, state.config, state.python, state.pythonpath)
+        with contextlib.suppress(HostError):  # whether the monitor hears of it is no matter of the drill
+            self.host.run(script)
 
     @property
     def records(self) -> list[Record]:
@@ -249,13 +262,21 @@ class Rehearsal:
         looked = [receipt for receipt in new if receipt.get("verb") == "observed"]
         if looked:
             self.note("note", text="seen before the fault", receipts=looked)
-        fresh = [receipts.judged(receipts.completed(receipt, seen)) for receipt in new if receipts.kind(receipt)]
+        return self._judge_receipts(receipts.completed(receipt, seen) for receipt in new if receipts.kind(receipt))
+
+    def note_untouched(self, intent: str) -> None:
+        """Journal what a verb that should have taken units away has left alone: a fault that did not bite."""
+        self._judge_receipts(receipts.untouched(self.records, intent, time.time()))
+
+    def _judge_receipts(self, found: Iterable[Mapping[str, Any]]) -> list[Record]:
+        fresh = [receipts.judged(receipt) for receipt in found]
         records = []
         for kind in ("fault", "undo"):
             chosen = [receipt for receipt in fresh if receipts.kind(receipt) == kind]
             if chosen:
                 records.append(self.note(kind, receipts=chosen))
                 self.say(live.line(kind, " · ".join(receipts.describe(receipt) for receipt in chosen)))
+        self.fresh += records
         return records
 
     def last_change(self) -> float:

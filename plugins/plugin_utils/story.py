@@ -14,6 +14,9 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import Rec
 
 #: Earlier runs of the same drill that are shown beside this one.
 EARLIER_RUNS = 5
+#: Seconds between two recoveries from which on the order of the restarts is said to matter: two recoveries in the same
+#: order differ by up to this.
+ORDER_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Story:
     records: list[Record]
     samples: list[Record]
     earlier: list[Mapping[str, Any]]  #: recovery records of earlier runs of this drill, oldest first, with ``run``
+    order: str = ""  #: what the order of the restarts made of the seconds, beside the last run in another order
 
     @classmethod
     def read(cls, run: Run, runs: Path) -> Story:
@@ -43,7 +47,7 @@ class Story:
         """
         records = journal.read_records(run.journal)
         story = cls(run.name, records, journal.read_records(run.samples), [])
-        return cls(story.name, records, story.samples, _earlier(run, runs, story.drill))
+        return cls(story.name, records, story.samples, _earlier(run, runs, story.drill), _order(story, run, runs))
 
     def last(self, kind: str) -> Record | None:
         """The newest record of a kind."""
@@ -134,8 +138,8 @@ class Story:
 
     @property
     def overhead(self) -> float | None:
-        """Seconds of the run that were neither fault nor recovery; None when nothing was taken away."""
-        bands = self.bands
+        """Seconds of the run that were neither fault, nor watched, nor recovery; None when nothing was watched."""
+        bands = sorted([*self.bands, *self.phases], key=lambda band: band.start)
         if not bands:
             return None
         busy, reached = 0.0, self.began
@@ -189,6 +193,46 @@ def _earlier(run: Run, runs: Path, drill: str) -> list[Mapping[str, Any]]:
         if recovered and recovered.get("total") is not None:
             found.append({**recovered, "run": other.name})
     return found[-EARLIER_RUNS:]
+
+
+def _order(story: Story, run: Run, runs: Path) -> str:
+    """Whether the order of the restarts matters: this recovery beside that of the last run in another order.
+
+    The two must agree in every other setting. Empty for a drill without an order, or without anything to compare.
+    """
+    settings = story.begin.get("settings") or {}
+    recovered = (story.last("recovery") or {}).get("total")
+    if "order" not in settings or recovered is None:
+        return ""
+    for other in reversed(journal.all_runs(runs)):
+        if other.name >= run.name or not other.name.endswith(f"-{story.drill}"):
+            continue
+        records = journal.read_records(other.journal)
+        theirs = (journal.last(records, "begin") or {}).get("settings") or {}
+        total = (journal.last(records, "recovery") or {}).get("total")
+        if (
+            total is not None
+            and theirs.get("order") != settings["order"]
+            and {**theirs, "order": ""}
+            == {
+                **settings,
+                "order": "",
+            }
+        ):
+            return order_text(str(settings["order"]), float(recovered), str(theirs["order"]), float(total))
+    return f"{settings['order']} {recovered:.1f} s; run the other order as well to see whether it matters"
+
+
+def order_text(order: str, seconds: float, other: str, theirs: float) -> str:
+    """Two orders of restart with their seconds from the first undo until drained, and what that says."""
+    difference = seconds - theirs
+    better = order if difference < 0 else other
+    said = (
+        f"the order matters: {better} is {abs(difference):.1f} s faster"
+        if abs(difference) >= ORDER_SECONDS
+        else f"the order does not matter here: {abs(difference):.1f} s"
+    )
+    return f"{order} {seconds:.1f} s, {other} {theirs:.1f} s: {said}"
 
 
 def moment(seconds: float) -> str:

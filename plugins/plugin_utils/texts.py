@@ -80,6 +80,8 @@ def _recovery(story: Story) -> str:
         rows = [(name, f"{record['at'][name]:.1f} s", f"{seconds:.1f} s") for name, seconds in record["segments"]]
         owners = "".join(f"\n\n{name}: {owner}" for name, owner in record.get("owners", {}).items())
         texts.append(_table(("milestone", "reached after", "took"), rows) + owners)
+    if story.order:
+        texts.append(f"Restart order: {story.order}.")
     return "## Recovery\n\n" + "\n\n".join(texts) if texts else ""
 
 

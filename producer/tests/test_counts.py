@@ -153,7 +153,8 @@ def test_a_snapshot_has_the_documented_shape(config: Config) -> None:
     hop = {"count", "reachable", "error", "age"}
     assert list(shape) == ["time", "producer", "kafka", "cassandra", "lag", "flink"]
     assert set(shape["producer"]) == hop | {
-        *("alive", "streaming", "reason", "rate", "acked", "buffered", "rejected", "spool_bytes", "source")
+        *("alive", "streaming", "reason", "rate", "acked", "buffered", "rejected", "spool_bytes", "source"),
+        "delivery_errors",
     }
     assert set(shape["kafka"]) == hop | {"partitions", "topic_id", "dead_letters"}
     assert set(shape["cassandra"]) == hop | {"rejected", "next_offsets"}

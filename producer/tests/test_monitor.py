@@ -14,9 +14,10 @@ import pytest
 from eventlog.config import Config, ConfigError, load
 from eventlog.counts import Counters, HopCount, Snapshot, read_once
 from eventlog.monitor.app import create_app
-from eventlog.monitor.refresher import Refresher, describe, rate
+from eventlog.monitor.memory import Point, rate, state
+from eventlog.monitor.refresher import Refresher, describe
 from eventlog.monitor.settings import Settings, is_loopback, read_settings
-from eventlog.monitor.views import History, state
+from eventlog.monitor.views import History
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from producer_harness import wait_until
@@ -146,7 +147,7 @@ def test_the_interface_describes_itself(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {
         *("/monitor", "/healthz", "/metrics", "/api/v1/counts", "/api/v1/history"),
-        *("/api/v1/pause", "/api/v1/resume", "/api/v1/rate"),
+        *("/api/v1/pause", "/api/v1/resume", "/api/v1/rate", "/api/v1/drill"),
     }
     for methods in paths.values():
         for operation in methods.values():
@@ -172,7 +173,7 @@ def test_history_leaves_out_what_could_not_be_read(config: Config) -> None:
     snapshot = read_once(config, 0.5)
     known: Snapshot = replace(snapshot, lag=HopCount(7, True, None, 0.0))
     stale: Snapshot = replace(snapshot, lag=HopCount(7, False, "gone", 3.0))
-    history = History.of([known, stale], 1.0)
+    history = History.of([Point.of(known), Point.of(stale)], 1.0)
     assert history.lag == [7, None]
     assert history.time == [round(snapshot.time, 3)] * 2
     assert describe(stale) == "Metrics refreshed producer=unknown kafka=unknown cassandra=unknown lag=7(3s-ago)"
@@ -197,8 +198,11 @@ def test_the_refresher_survives_its_counters(config: Config, caplog: pytest.LogC
         assert refresher.latest(timeout=0.0) is None
         counters.broken = False
         wait_until(lambda: caplog.text.count("Metrics refreshed producer=unknown") >= 2, 20, "it refreshes again")
-        assert refresher.age() < 5
-        assert refresher.rates().kafka is None
+        assert refresher.pulse().age < 5
+        known = refresher.latest()
+        assert known is not None
+        assert known.rates.kafka is None
+        assert refresher.pulse().failures >= 3
     finally:
         refresher.stop()
 

@@ -134,9 +134,11 @@ def test_a_lock_has_a_hash_for_everything_and_satisfies_its_source(path: Path) -
 
 
 def test_what_two_locks_share_has_one_version() -> None:
-    controller, develop = (pins(ROOT / "requirements" / f"{name}.txt") for name in ("controller", "develop"))
+    controller, console, develop = (
+        pins(ROOT / "requirements" / f"{name}.txt") for name in ("controller", "console", "develop")
+    )
 
-    assert controller.items() <= develop.items()
+    assert controller.items() <= console.items() <= develop.items()
 
 
 @pytest.mark.parametrize("name", ["confluent-kafka", "cassandra-driver", "fastapi", "supervisor"])

@@ -37,7 +37,8 @@ class HopCount:
 @dataclass(frozen=True, slots=True)
 class ProducerCount(HopCount):
     """``count`` is events generated. ``alive``: the producer answered on its control socket; ``streaming``, ``reason``
-    (why it does not stream) and ``rate`` (events per second asked for) are its answer."""
+    (why it does not stream) and ``rate`` (events per second asked for) are its answer, and so is ``delivery_errors``
+    (failed deliveries since it was started), which nobody else knows."""
 
     alive: bool
     streaming: bool
@@ -48,6 +49,7 @@ class ProducerCount(HopCount):
     rejected: int | None
     spool_bytes: int | None
     source: str | None
+    delivery_errors: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,7 @@ def _producer_count(seen: Seen[ProducerReading]) -> ProducerCount:
         rejected=value.rejected if value else None,
         spool_bytes=value.spool_bytes if value else None,
         source=value.source if value else None,
+        delivery_errors=value.delivery_errors if value else None,
     )
 
 

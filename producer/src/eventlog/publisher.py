@@ -192,6 +192,7 @@ class Publisher:
         self._failures = 0
         self._not_before = 0.0
         self._last_error: str | None = None
+        self._errors = 0  # of the sessions before this one
         self._read_error: str | None = None
 
     def wake(self) -> None:
@@ -204,7 +205,8 @@ class Publisher:
         self._wake.set()
 
     def status(self) -> Mapping[str, object]:
-        """Events handed to the client and not yet settled, and what keeps them (None while nothing does)."""
+        """Events handed to the client and not yet settled, what keeps them (None while nothing does), and how often
+        since the start a delivery failed: a client was given up, or an event refused for good."""
         session = self._session
         waiting = self._made() > self._acks.settled
         error = self._read_error
@@ -212,7 +214,11 @@ class Publisher:
             error = error or session.unreachable or session.failure
         if session is None or not session.delivered:
             error = error or self._last_error
-        return {"in_flight": max(0, self._handed - self._acks.settled), "kafka_error": error if waiting else None}
+        return {
+            "in_flight": max(0, self._handed - self._acks.settled),
+            "kafka_error": error if waiting else None,
+            "delivery_errors": self._errors + (session.refused if session is not None else 0),
+        }
 
     def run(self) -> None:
         """Publish until :meth:`stop`."""
@@ -308,6 +314,7 @@ class Publisher:
     def _fail(self, session: _Session) -> None:
         """Throw the client away and go back to the cursor."""
         self._last_error = session.failure
+        self._errors += 1
         if session.delivered or session.suspect:
             self._failures = 0
         if session.suspect:
@@ -334,6 +341,7 @@ class Publisher:
 
     def _forget(self, session: _Session) -> None:
         session.close()
+        self._errors += session.refused
         self._session = None
         self._rest = None
         self._repeated_to = max(self._repeated_to, self._handed)

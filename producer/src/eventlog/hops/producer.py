@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eventlog.config import Config
 from eventlog.control import ControlError, control
@@ -17,7 +19,8 @@ ANSWER_TIMEOUT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ProducerReading:
-    """The spool's figures; ``alive`` when the producer itself answered, ``reason`` why it does not stream."""
+    """The spool's figures; ``alive`` when the producer itself answered, ``reason`` why it does not stream. What only
+    the producer knows is None when it did not answer."""
 
     count: int
     alive: bool
@@ -29,6 +32,7 @@ class ProducerReading:
     rejected: int
     spool_bytes: int
     source: str
+    delivery_errors: int | None
 
 
 class ProducerHop:
@@ -46,17 +50,17 @@ class ProducerHop:
         except (SpoolError, OSError) as error:
             raise Unreadable(str(error)) from error
         try:
-            control(self._socket, {"do": "status"}, self._timeout)
+            status = control(self._socket, {"do": "status"}, self._timeout)
         except ControlError as error:
-            return _reading(spool, str(error) if spool.alive else spool.reason or str(error))
-        return _reading(spool, None)
+            return _reading(spool, str(error) if spool.alive else spool.reason or str(error), {})
+        return _reading(spool, None, status)
 
     def close(self) -> None:
         """Nothing is kept open."""
 
 
-def _reading(spool: SpoolReading, silent: str | None) -> ProducerReading:
-    """The reading; ``silent`` says why the producer did not answer, None when it did."""
+def _reading(spool: SpoolReading, silent: str | None, status: Mapping[str, Any]) -> ProducerReading:
+    """The reading; ``silent`` says why the producer did not answer, None when it did and said ``status``."""
     return ProducerReading(
         count=spool.count,
         alive=silent is None,
@@ -68,4 +72,5 @@ def _reading(spool: SpoolReading, silent: str | None) -> ProducerReading:
         rejected=spool.rejected,
         spool_bytes=spool.spool_bytes,
         source=spool.source,
+        delivery_errors=status.get("delivery_errors"),
     )

@@ -2,8 +2,9 @@
 
     python -m eventlog.monitor --config etc/pipeline.toml
 
-``settings`` says who may talk to it, ``refresher`` keeps the figures, ``views`` gives them their shapes, ``app`` serves
-them and ``problems`` guards the door and words the errors.
+``refresher`` reads the figures and ``memory`` keeps them, ``drills`` knows which drill runs, ``views`` gives all of it
+its shapes; ``app`` serves them to programs, ``pages`` and ``feed`` to people. ``settings`` and ``access`` say who may
+come in, ``problems`` guards the door and words the errors.
 """
 
 from __future__ import annotations

@@ -87,6 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             access_log=False,
             server_header=False,
             lifespan="off",
+            ws="websockets-sansio",
+            ws_max_size=1024,  # a page has nothing to say
+            # A compressor for every page costs more memory than the bytes are worth.
+            ws_per_message_deflate=False,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
     )

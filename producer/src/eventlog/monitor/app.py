@@ -5,24 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Security, WebSocket
+from fastapi.security import HTTPBearer
+from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from eventlog import __version__
 from eventlog.config import RATE_MAX, RATE_MIN, Config
 from eventlog.control import ControlError, ProducerUnreachable, control
-from eventlog.counts import Snapshot
-from eventlog.monitor import problems
-from eventlog.monitor.problems import Guard
+from eventlog.monitor import pages, problems
+from eventlog.monitor.access import Access
+from eventlog.monitor.drills import Drill, Drills, OutOfDateError, Stage
+from eventlog.monitor.feed import Feed
+from eventlog.monitor.memory import Moment
+from eventlog.monitor.problems import Guard, documented
 from eventlog.monitor.refresher import Refresher
 from eventlog.monitor.settings import Settings
 from eventlog.monitor.views import History, Overview, prometheus
 
 CONTROL_TIMEOUT = 3.0  # seconds the producer has to answer a control request
+FIRST_SECONDS = 2.0  # that a request waits for the very first counts
 STALE_AFTER = 10  # intervals without a snapshot after which the monitor calls itself unhealthy
 
-router = APIRouter()
+router = APIRouter(responses=documented(401, 403, 413, 421, 422, 429))
+live = APIRouter()
 
 
 class RateRequest(BaseModel):
@@ -39,6 +47,12 @@ class Controlled(BaseModel):
     producer: dict[str, Any]
 
 
+class Cleared(BaseModel):
+    """Whether there was a drill to forget."""
+
+    changed: bool
+
+
 class Health(BaseModel):
     """The monitor's own health; ``refreshed`` is the age of its newest counts in seconds."""
 
@@ -51,29 +65,47 @@ def _refresher(request: Request) -> Refresher:
     return refresher
 
 
-def _snapshot(request: Request) -> Snapshot:
-    snapshot = _refresher(request).latest()
-    if snapshot is None:
-        raise HTTPException(503, "the first counts are being read; try again in a second")
-    return snapshot
+def _config(request: Request) -> Config:
+    config: Config = request.app.state.config
+    return config
 
 
-CurrentSnapshot = Annotated[Snapshot, Depends(_snapshot)]
+def _drills(request: Request) -> Drills:
+    drills: Drills = request.app.state.drills
+    return drills
+
+
 CurrentRefresher = Annotated[Refresher, Depends(_refresher)]
+CurrentConfig = Annotated[Config, Depends(_config)]
+CurrentDrills = Annotated[Drills, Depends(_drills)]
 
 
-@router.get("/monitor")
-def overview(snapshot: CurrentSnapshot, refresher: CurrentRefresher, response: Response) -> Overview:
-    """Everything at a glance, flat."""
-    response.headers["Vary"] = "Accept"  # a browser may be answered with a page
+def _moment(refresher: CurrentRefresher) -> Moment:
+    moment = refresher.latest(FIRST_SECONDS)
+    if moment is None:
+        raise HTTPException(503, "the first counts are being read; try again in a second")
+    return moment
+
+
+CurrentMoment = Annotated[Moment, Depends(_moment)]
+
+
+@router.get("/monitor", response_model=Overview, responses={200: {"content": {"text/html": {}}}, **documented(503)})
+def overview(
+    request: Request, response: Response, refresher: CurrentRefresher, drills: CurrentDrills, config: CurrentConfig
+) -> Any:
+    """Everything at a glance, flat; a browser gets the live page instead."""
+    if pages.prefers_page(request.headers.get("accept", "")):
+        return pages.page()
+    response.headers["Vary"] = "Accept"
     response.headers["Cache-Control"] = "no-store"
-    return Overview.of(snapshot, refresher.rates())
+    return Overview.of(_moment(refresher), drills.stage(), config)
 
 
-@router.get("/api/v1/counts")
-def counts(snapshot: CurrentSnapshot) -> dict[str, Any]:
+@router.get("/api/v1/counts", responses=documented(503))
+def counts(moment: CurrentMoment) -> dict[str, Any]:
     """The newest counts of all hops, in the shape of the sampler's lines."""
-    return snapshot.to_dict()
+    return moment.snapshot.to_dict()
 
 
 @router.get("/api/v1/history")
@@ -82,40 +114,79 @@ def history(
     since: Annotated[float, Query(description="epoch seconds; only later counts are wanted")] = 0.0,
 ) -> History:
     """The counts of the last ten minutes."""
-    return History.of([shot for shot in refresher.history() if shot.time > since], refresher.interval)
+    return History.of([point for point in refresher.history() if point.time > since], refresher.interval)
 
 
-@router.post("/api/v1/pause")
-def pause(request: Request) -> Controlled:
+@router.post("/api/v1/pause", responses=documented(409, 503))
+def pause(config: CurrentConfig) -> Controlled:
     """Stop generating events; what is buffered is still delivered."""
-    return _control(request, {"do": "pause"})
+    return _control(config, {"do": "pause"})
 
 
-@router.post("/api/v1/resume")
-def resume(request: Request) -> Controlled:
+@router.post("/api/v1/resume", responses=documented(409, 503))
+def resume(config: CurrentConfig) -> Controlled:
     """Go on generating events."""
-    return _control(request, {"do": "resume"})
+    return _control(config, {"do": "resume"})
 
 
-@router.post("/api/v1/rate")
-def rate(request: Request, wanted: RateRequest) -> Controlled:
+@router.post("/api/v1/rate", responses=documented(409, 503))
+def rate(config: CurrentConfig, wanted: RateRequest) -> Controlled:
     """Change the rate, now and for later starts of the producer."""
-    return _control(request, {"do": "rate", "rate": wanted.rate})
+    return _control(config, {"do": "rate", "rate": wanted.rate})
 
 
-@router.get("/healthz")
+@router.get("/api/v1/drill")
+def drill(drills: CurrentDrills) -> Stage:
+    """The drill that runs or has just ended, and the bands of the last ten minutes."""
+    return drills.stage()
+
+
+@router.put("/api/v1/drill", responses=documented(409))
+def announce(request: Request, drills: CurrentDrills, wanted: Drill) -> Stage:
+    """Announce how a drill stands: the whole of it every time, in any order; what is older than known is refused."""
+    try:
+        drills.announce(wanted)
+    except OutOfDateError as error:
+        raise HTTPException(409, str(error)) from error
+    request.app.state.feed.publish()
+    return drills.stage()
+
+
+@router.delete("/api/v1/drill")
+def clear(request: Request, drills: CurrentDrills) -> Cleared:
+    """Forget the drill; its bands stay in the charts."""
+    changed = drills.clear()
+    request.app.state.feed.publish()
+    return Cleared(changed=changed)
+
+
+@router.get("/healthz", responses=documented(503))
 def health(refresher: CurrentRefresher) -> Health:
     """Whether the monitor itself works, whatever the state of the pipeline."""
-    age = refresher.age()
+    age = refresher.pulse().age
     if age > max(STALE_AFTER * refresher.interval, 5.0):
         raise HTTPException(503, f"the counts have not been refreshed for {age:.0f} s")
     return Health(status="ok", refreshed=round(age, 3))
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}})
-def metrics(snapshot: CurrentSnapshot) -> Response:
-    """The counts for Prometheus."""
-    return Response(prometheus(snapshot), media_type=CONTENT_TYPE_LATEST)
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {CONTENT_TYPE_LATEST: {}}}, **documented(503)},
+)
+def metrics(
+    moment: CurrentMoment, refresher: CurrentRefresher, drills: CurrentDrills, config: CurrentConfig
+) -> Response:
+    """All figures for Prometheus."""
+    body = prometheus(moment, drills.stage(), refresher.pulse(), config)
+    return Response(body, media_type=CONTENT_TYPE_LATEST)
+
+
+@live.websocket("/api/v1/live")
+async def feed(websocket: WebSocket) -> None:
+    """A message with every refresh, in the shape of ``views.Live``; what is sent to it is ignored."""
+    serving: Feed = websocket.app.state.feed
+    await serving.serve(websocket)
 
 
 def create_app(config: Config, settings: Settings, refresher: Refresher) -> FastAPI:
@@ -124,17 +195,24 @@ def create_app(config: Config, settings: Settings, refresher: Refresher) -> Fast
     The interactive documentation pages are left out, because they load scripts from elsewhere; ``/openapi.json`` is
     there.
     """
-    app = FastAPI(title="Event log monitor", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Event log monitor", version=__version__, docs_url=None, redoc_url=None)
     app.state.config = config
     app.state.refresher = refresher
-    app.include_router(router)
+    app.state.drills = Drills()
+    app.state.feed = Feed(refresher, app.state.drills, config)
+    app.state.access = Access(settings)
+    refresher.listen(app.state.feed.publish)
+    token = [Security(HTTPBearer(auto_error=False))] if settings.token else []
+    app.include_router(router, dependencies=token)
+    app.include_router(live)
+    app.include_router(pages.router)
+    app.mount("/assets", StaticFiles(directory=pages.FOLDER))
     problems.install(app)
-    app.add_middleware(Guard, settings=settings, host=config.monitor.host)
+    app.add_middleware(Guard, access=app.state.access, host=config.monitor.host)
     return app
 
 
-def _control(request: Request, wanted: Mapping[str, Any]) -> Controlled:
-    config: Config = request.app.state.config
+def _control(config: Config, wanted: Mapping[str, Any]) -> Controlled:
     try:
         before = control(config.producer.socket, {"do": "status"}, CONTROL_TIMEOUT)
         after = control(config.producer.socket, wanted, CONTROL_TIMEOUT)

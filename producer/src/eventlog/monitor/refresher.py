@@ -1,31 +1,28 @@
-"""Reads all hops again and again, whatever happens, and remembers the last ten minutes."""
+"""Reads all hops again and again, whatever happens, and tells whoever listens."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eventlog.counts import Counters, HopCount, Snapshot
+from eventlog.monitor.memory import HOPS, Memory, Moment, Point
 
 log = logging.getLogger("eventlog.monitor")
 
-HISTORY_SECONDS = 600.0
-RATE_SECONDS = 10.0  # the stretch that a rate is the mean of
 DEADLINE_SHARE = 0.8  # of the interval: how long a reading may take
-HOPS = ("producer", "kafka", "cassandra")
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """Events per second over the last RATE_SECONDS; None where the count could not be read often enough."""
+class Pulse:
+    """How the refreshing itself goes: how often it succeeded and failed, and seconds since it last succeeded."""
 
-    producer: float | None
-    kafka: float | None
-    cassandra: float | None
+    refreshes: int
+    failures: int
+    age: float
 
 
 class Refresher:
@@ -40,7 +37,10 @@ class Refresher:
         self._log_seconds = log_seconds
         self._changed = threading.Condition()
         self._stopping = False
-        self._history: deque[Snapshot] = deque(maxlen=max(2, round(HISTORY_SECONDS / interval)))
+        self._memory = Memory()
+        self._latest: Moment | None = None
+        self._listeners: list[Callable[[], None]] = []
+        self._refreshes = self._failures = 0
         self._refreshed = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="refresher", daemon=True)
 
@@ -56,32 +56,30 @@ class Refresher:
         self._thread.join(self._interval)
         self._counters.close()
 
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called on the refresher's thread after every refresh. Before the start only."""
+        self._listeners.append(listener)
+
     @property
     def interval(self) -> float:
         """Seconds between two readings."""
         return self._interval
 
-    def latest(self, timeout: float = 2.0) -> Snapshot | None:
-        """The newest snapshot; waits up to ``timeout`` seconds for the very first one, None if there is none yet."""
+    def latest(self, timeout: float = 0.0) -> Moment | None:
+        """The newest counts; waits up to ``timeout`` seconds for the very first, None if there are none yet."""
         with self._changed:
-            self._changed.wait_for(lambda: bool(self._history), timeout)
-            return self._history[-1] if self._history else None
+            self._changed.wait_for(lambda: self._latest is not None, timeout)
+            return self._latest
 
-    def history(self) -> Sequence[Snapshot]:
-        """The snapshots of the last ten minutes, oldest first."""
+    def history(self) -> Sequence[Point]:
+        """The counts of the last ten minutes, oldest first."""
         with self._changed:
-            return list(self._history)
+            return self._memory.points()
 
-    def age(self) -> float:
-        """Seconds since the last snapshot was taken, or since the start before the first."""
+    def pulse(self) -> Pulse:
+        """How the refreshing goes; before the first refresh its age is that of the monitor."""
         with self._changed:
-            return time.monotonic() - self._refreshed
-
-    def rates(self) -> Rates:
-        """How fast the counts move."""
-        history = self.history()
-        recent = [shot for shot in history if shot.time >= history[-1].time - RATE_SECONDS]
-        return Rates(*(rate([(shot.time, getattr(shot, hop)) for shot in recent]) for hop in HOPS))
+            return Pulse(self._refreshes, self._failures, time.monotonic() - self._refreshed)
 
     def _run(self) -> None:
         tick, began = 0, time.monotonic()
@@ -94,6 +92,8 @@ class Refresher:
                     next_line = time.monotonic() + self._log_seconds - self._interval / 2
             except Exception:  # the monitor must outlive everything, its own faults too
                 log.exception("The metrics could not be refreshed; trying again")
+                with self._changed:
+                    self._failures += 1
             elapsed = time.monotonic() - began
             tick = max(tick + 1, int(elapsed / self._interval))
             with self._changed:
@@ -103,22 +103,13 @@ class Refresher:
     def _refresh(self) -> Snapshot:
         snapshot = self._counters.read(self._interval * DEADLINE_SHARE)
         with self._changed:
-            self._history.append(snapshot)
+            self._latest = self._memory.add(snapshot)
+            self._refreshes += 1
             self._refreshed = time.monotonic()
             self._changed.notify_all()
+        for listener in self._listeners:
+            listener()
         return snapshot
-
-
-def rate(readings: Sequence[tuple[float, HopCount]]) -> float | None:
-    """Counts per second from the first to the last successful of ``readings`` (time of the snapshot, count)."""
-    good = [
-        (taken - hop.age, hop.count)
-        for taken, hop in readings
-        if hop.reachable and hop.count is not None and hop.age is not None
-    ]
-    if len(good) < 2 or good[-1][0] <= good[0][0]:
-        return None
-    return round((good[-1][1] - good[0][1]) / (good[-1][0] - good[0][0]), 2)
 
 
 def describe(snapshot: Snapshot) -> str:

@@ -62,6 +62,13 @@ class Stage:
         fresh.write_text(json.dumps({"away": away, **more}))
         fresh.replace(self.path / "etc" / "scene.json")
 
+    def announced(self) -> list[dict[str, Any] | None]:
+        """What the monitor was told, in order of its times; None for what made it forget."""
+        path = self.path / "etc" / "announced.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        told: list[dict[str, Any] | None] = [json.loads(line) if line else None for line in lines]
+        return sorted(told, key=lambda known: float(known["time"]) if known else float("inf"))
+
     def options(self, **changes: Any) -> Opening:
         values: dict[str, Any] = {
             "drill": "flink",

@@ -5,14 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.eventlog.drills.plugins.plugin_utils import closing, healing, journal, live, observing, opening
+from ansible_collections.eventlog.drills.plugins.plugin_utils import (
+    announcing,
+    closing,
+    healing,
+    journal,
+    live,
+    observing,
+    opening,
+)
 from ansible_collections.eventlog.drills.plugins.plugin_utils.observing import Phase
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError, redacted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
+
+from tests.unit.conftest import wait_for
 
 from .stage import Stage, receipt
 
@@ -219,6 +232,56 @@ def leave_behind(stage: Stage) -> dict[str, object]:
     return owner
 
 
+def heal(stage: Stage, owner: Mapping[str, Any], guard: Mapping[str, Any], *, within: float) -> str:
+    """Heal, with the stand-in monitor made to forget when the journal is not here."""
+    options = stage.options()
+    words = (options.folder, options.config, options.python, options.pythonpath)
+    return healing.heal(
+        owner,
+        guard,
+        stage.host,
+        stage.said.append,
+        folder=options.folder,
+        within=within,
+        clearance=announcing.script(None, *words),
+    )
+
+
+def test_the_monitor_is_told_how_the_drill_stands(stage: Stage) -> None:
+    rehearsal = stage.begin()
+    rehearse(stage, rehearsal)
+    stage.finish(rehearsal)
+    wait_for(lambda: any(told and told["verdict"] for told in stage.announced()))
+    told = [known for known in stage.announced() if known]
+    stations = [(known["phase"]["name"], known["phase"]["kind"]) for known in told]
+    wanted = [
+        ("finding the steady state", "steady"),
+        ("taking away flink", "fault"),
+        ("away", "fault"),
+        ("outage", "fault"),
+        ("bringing back", "fault"),
+        ("recovery", "recovery"),
+        ("closing the books", "closing"),
+    ]
+    assert list(dict.fromkeys(stations)) == wanted
+    outage = next(known["phase"] for known in told if known["phase"]["name"] == "outage")
+    assert outage["until"] - outage["since"] == OUTAGE.duration
+    assert told[-1]["verdict"]["outcome"] == "PASS"
+    assert [(band["name"], band["kind"]) for band in told[-1]["bands"]] == [
+        ("flink stopped", "fault"),
+        ("recovery", "recovery"),
+    ]
+    assert all(band["since"] <= band["until"] for band in told[-1]["bands"])
+
+
+def test_a_monitor_that_cannot_be_told_is_no_matter_of_the_drill(stage: Stage) -> None:
+    told = announcing.script({"drill": "flink"}, str(stage.path), "/nowhere", "/no/such/python", "")
+    began = time.monotonic()
+    stage.host.run(told)
+    assert time.monotonic() - began < 5
+    wait_for(lambda: "not found" in (stage.path / "announce.log").read_text())
+
+
 def test_a_killed_drill_is_healed_and_closed(stage: Stage) -> None:
     rehearsal = stage.begin()
     stage.scene("flink")
@@ -231,7 +294,7 @@ def test_a_killed_drill_is_healed_and_closed(stage: Stage) -> None:
     assert owner is not None
     stage.scene()
     guard = {"state": "healed", "streaming": True, "done": ["flink-jobmanager started"], "failed": []}
-    text = healing.heal(owner, guard, stage.host, stage.said.append, folder=str(stage.path / "drill"), within=10.0)
+    text = heal(stage, owner, guard, within=10.0)
     assert text == "ABORTED (healed): interrupted during outage; healed: flink-jobmanager started"
     assert not (stage.path / "drill" / "lock").exists()
     assert json.loads((rehearsal.run.path / "verdict.json").read_text())["healed"] is True
@@ -242,9 +305,7 @@ def test_what_does_not_heal_is_said(stage: Stage) -> None:
     leave_behind(stage)
     owner = healing.leftover(stage.host, str(stage.path / "drill")) or {}
     stage.scene("cassandra")
-    text = healing.heal(
-        owner, {"streaming": True}, stage.host, stage.said.append, folder=str(stage.path / "drill"), within=1.0
-    )
+    text = heal(stage, owner, {"streaming": True}, within=1.0)
     assert text.startswith("ABORTED (not healed): interrupted during the beginning; not healed: nothing was away")
     assert "cassandra cannot be read" in text
 
@@ -252,8 +313,9 @@ def test_what_does_not_heal_is_said(stage: Stage) -> None:
 def test_a_lock_without_a_journal_here_is_only_released(stage: Stage) -> None:
     rehearsal = stage.begin()
     owner = {**leave_behind(stage), "run": "/nowhere"}
-    text = healing.heal(owner, {}, stage.host, stage.said.append, folder=str(stage.path / "drill"), within=1.0)
+    text = heal(stage, owner, {}, within=1.0)
     assert text == "nothing was away; the killed drill left no journal on this controller"
+    wait_for(lambda: None in stage.announced())
     rehearsal.stop_sampler()
 
 
