@@ -189,6 +189,16 @@ def records(config: Config, places: Iterable[Iterable[int]]) -> Iterator[tuple[i
             yield partition, offset, message.value()
 
 
+def unwritten(config: Config, session: Session, partition: int, start: int, end: int) -> int:
+    """The first offset of a partition from ``start`` on whose record has no row; ``end`` when all have one."""
+    select = session.prepare("SELECT seq FROM events WHERE source = ? AND bucket = ? AND seq = ?")
+    for _, offset, value in records(config, [[partition, offset] for offset in range(start, end)]):
+        event = json.loads(value)
+        if session.execute(select, (event["source"], bucket(config, event["seq"]), event["seq"])).one() is None:
+            return offset
+    return end
+
+
 def shift(config: Config, skip: str, again: str) -> dict[str, Any]:
     """Commit other offsets than those that were processed; every other partition goes on where it stands."""
     admin = AdminClient(client(config))
@@ -197,7 +207,14 @@ def shift(config: Config, skip: str, again: str) -> dict[str, Any]:
         def choice() -> tuple[dict[int, int], int, int] | None:
             topic = KafkaHop(config, SECONDS).read()
             rows = session.execute("SELECT topic_id, partition, next_offset FROM progress")
-            done = {row.partition: row.next_offset for row in rows if row.topic_id == topic.topic_id}
+            # What the killed sink had written without coming to say so is not waiting any more.
+            done = {
+                row.partition: unwritten(
+                    config, session, row.partition, row.next_offset, topic.partitions[row.partition]
+                )
+                for row in rows
+                if row.topic_id == topic.topic_id
+            }
             ahead = [p for p, offset in done.items() if topic.partitions[p] - offset >= int(skip)]
             behind = [p for p, offset in done.items() if offset >= int(again) and p not in ahead[:1]]
             return (done, ahead[0], behind[0]) if ahead and behind else None
