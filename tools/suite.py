@@ -63,6 +63,7 @@ def stages(folder: Path) -> list[Stage]:
         ),
         Stage("e2e", pytest("e2e", "-m", "e2e", *E2E), 30),
         Stage("selftest", pytest("selftest", "-m", "e2e", "tests/e2e/test_selftest.py"), 30),
+        Stage("browser", pytest("browser", "-m", "browser", "tests/browser"), 30),
         Stage("e2e-full", pytest("e2e-full", "-m", "e2e", "tests/e2e"), 60, full=True),
         Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests/test_pipeline.py"), 25, full=True),
         Stage("molecule", ["python", "tools/scenarios.py"], 25, full=True),

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.console_harness import NARROW, WIDE, Console, badge, chromium, console, run_drill, step
-from tests.e2e.pipeline import ROOT, UNITS, Pipeline, free_offset
+from tests.browser.console_harness import NARROW, WIDE, Console, badge, console, run_drill, step
+from tests.e2e.pipeline import ROOT, UNITS, Pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
@@ -19,26 +19,6 @@ HOLD = 6
 BUDGET = 600  # how fast a shared machine recovers is no matter of these tests
 SECONDS = 600
 TOKEN = "a-token-that-nobody-guesses"
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """A provisioned pipeline; nothing of it is left at the end."""
-    found = Pipeline(tmp_path_factory.mktemp("console"), free_offset())
-    try:
-        found.play("site", seconds=1200)
-        yield found
-    finally:
-        found.play("teardown", teardown_purge=True, expect=None)
-    assert found.processes() == []
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = chromium(playwright)
-        yield found
-        found.close()
 
 
 @pytest.fixture
