@@ -40,8 +40,10 @@ def journal(pipeline: Pipeline, since: float) -> list[dict[str, Any]]:
 def interrupt(pipeline: Pipeline, drill: str, kind: str, phase: str, number: signal.Signals, hold: int = HOLD) -> None:
     """Begin a drill and end its whole process group once it has come that far."""
     since = time.time()
+    command = pipeline.command(f"drill_{drill}", drill_hold=hold, drill_lease=LEASE, drill_recovery_budget=600)
     process = subprocess.Popen(
-        pipeline.command(f"drill_{drill}", drill_hold=hold, drill_lease=LEASE, drill_recovery_budget=600),
+        # Behind nohup, or in the background of a script, the tests and their children would ignore some of the signals.
+        ["env", "--default-signal=INT,TERM,HUP", *command],
         cwd=pipeline.folder, env=pipeline.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
