@@ -23,7 +23,7 @@ RUN = (
     "EVENTLOG_TEST_RUN"  # every process of a run, detached ones included, inherits it: that is how leftovers are found
 )
 LOG_LINES = 25
-E2E = tuple(f"tests/e2e/test_{name}.py" for name in ("drill_flink", "faults", "losses", "signals"))
+E2E = tuple(f"tests/e2e/test_{name}.py" for name in ("drill_flink", "faults", "losses", "signals", "watching"))
 PROCESS_TESTS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/tests/test_*_process.py"))
 
 
