@@ -24,7 +24,10 @@ RUN = (
 )
 LOG_LINES = 25
 E2E = tuple(f"tests/e2e/test_{name}.py" for name in ("drill_flink", "faults", "losses", "signals", "watching"))
-PROCESS_TESTS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/tests/test_*_process.py"))
+PROCESS_TESTS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*/tests/test_*_process.py"), *ROOT.glob("tests/unit/**/test_*_process.py"))
+)
 
 
 @dataclass
