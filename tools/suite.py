@@ -77,6 +77,7 @@ def environment(folder: Path) -> dict[str, str]:
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
+        "EVENTLOG_PICTURES": os.environ.get("EVENTLOG_PICTURES", str(ROOT / "runs" / "pictures")),
         RUN: str(folder),
     }
     with contextlib.suppress(FileNotFoundError):

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -17,7 +15,7 @@ from pathlib import Path
 import pytest
 import websockets
 
-from tests.e2e.pipeline import ROOT, Pipeline, free_offset, wait_for
+from tests.e2e.pipeline import ROOT, Pipeline, further_monitor, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -111,39 +109,21 @@ def test_every_metric_of_the_alerts_and_the_dashboard_is_there(pipeline: Pipelin
 
 @pytest.mark.matrix
 def test_eight_hours_of_refreshes_leave_memory_flat(pipeline: Pipeline, tmp_path: Path) -> None:
-    # A second monitor of the same pipeline, which reads as fast as it can.
-    port = pipeline.port(5000)
-    offset = free_offset()
-    text = (pipeline.root / "etc" / "pipeline.toml").read_text()
-    config = tmp_path / "pipeline.toml"
-    config.write_text(
-        text.replace(f"port = {port}", f"port = {5000 + offset}").replace(
-            "refresh_seconds = 1.0", "refresh_seconds = 0.01"
-        )
-    )
-    with (tmp_path / "monitor.log").open("wb") as log:
-        monitor = subprocess.Popen(
-            [sys.executable, "-m", "eventlog.monitor", "--config", str(config)],
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "producer" / "src")},
-        )
-    measured: list[tuple[int, int]] = []
+    # One that reads as fast as it can.
+    with further_monitor(pipeline, tmp_path, refresh_seconds=0.01) as monitor:
+        measured: list[tuple[int, int]] = []
 
-    def refreshes() -> int:
-        return int(metrics(5000 + offset)["eventlog_refreshes_total"])
+        def refreshes() -> int:
+            return int(metrics(monitor.port)["eventlog_refreshes_total"])
 
-    try:
-        wait_for(refreshes, 60, "the monitor answers")
-        with open_pages(5000 + offset, 1):
+        wait_for(refreshes, 60, "it refreshes")
+        with open_pages(monitor.port, 1):
             done = refreshes()
             while done < WARM + REFRESHES:
                 time.sleep(5)
                 done = refreshes()
                 if done >= WARM:
                     measured.append((done, resident(monitor.pid)))
-    finally:
-        monitor.terminate()
-        assert monitor.wait(30) == 0
     slope = slope_of(measured) * REFRESHES
     print(
         f"{len(measured)} measurements, {slope / 2**20:+.2f} MiB in {REFRESHES} refreshes, {measured[-1][1] >> 20} MiB"
