@@ -21,12 +21,8 @@ from ansible_collections.eventlog.drills.plugins.module_utils.units import Unit,
 POLL_SECONDS = 0.1
 
 
-class Backend(ABC):
-    """Units on one host."""
-
-    @abstractmethod
-    def installed(self) -> list[str]:
-        """Names of the units that are installed."""
+class Observer(ABC):
+    """Sees the units of one host: what runs, what listens, what answers."""
 
     @abstractmethod
     def members(self, name: str) -> list[Member]:
@@ -37,60 +33,12 @@ class Backend(ABC):
         """Whether the unit's leader lives."""
 
     @abstractmethod
-    def outdated(self, unit: Unit) -> bool:
-        """Whether the unit's description differs from the installed one."""
-
-    @abstractmethod
-    def current(self, unit: Unit) -> bool:
-        """Whether the unit runs as it is described, its configuration files included."""
-
-    @abstractmethod
-    def install(self, unit: Unit) -> bool:
-        """Write the unit's description and leave a running process alone; returns changed."""
-
-    @abstractmethod
-    def start(self, unit: Unit) -> bool:
-        """Start the unit unless it runs as described; returns whether a process was started. Does not wait."""
-
-    @abstractmethod
-    def stop(self, unit: Unit) -> bool:
-        """Stop the whole unit; returns whether it ran."""
-
-    @abstractmethod
-    def installed_unit(self, name: str) -> Unit:
-        """What is needed to stop an installed unit of which only the name is known."""
-
-    @abstractmethod
-    def remove(self, name: str) -> bool:
-        """Forget a stopped unit; returns whether it was known."""
+    def tail(self, unit: Unit) -> str:
+        """The unit's last log lines since its last start, and where they are."""
 
     @abstractmethod
     def await_ended(self, unit: Unit) -> None:
         """Let whoever keeps the log of a process that has just ended write its last lines."""
-
-    @abstractmethod
-    def tail(self, unit: Unit) -> str:
-        """The unit's last log lines since its last start, and where they are."""
-
-    def alive(self) -> bool:
-        """Whether the daemon that runs the units answers, when the backend has one of its own."""
-        return False
-
-    def ensure_daemon(self) -> bool:
-        """Start that daemon when it does not run; returns whether it was started."""
-        return False
-
-    def shutdown(self) -> bool:
-        """Stop that daemon; returns whether it ran."""
-        return False
-
-    def adopt(self, name: str) -> bool:
-        """Find again what an interrupted start has left; returns whether there was anything."""
-        return False
-
-    def owns(self, pid: int) -> bool:
-        """Whether a process belongs to one of our units."""
-        return any(member.pid == pid for name in self.installed() for member in self.members(name))
 
     def observe(self, unit: Unit, probe_timeout: float = 1.0) -> dict[str, Any]:
         """Members, ports and answer of a unit at this moment."""
@@ -99,26 +47,6 @@ class Backend(ABC):
             "ports": {str(port): port_open(unit.host, port) for port in unit.ports},
             "answers": answers(unit.probe, probe_timeout) if unit.probe else None,
         }
-
-    def kill(self, unit: Unit) -> bool:
-        """SIGKILL every member of the unit and wait until they are gone; returns whether it ran."""
-        return self._signal_group(unit, signal.SIGKILL, lambda: not self.members(unit.name))
-
-    def pause(self, unit: Unit) -> bool:
-        """SIGSTOP every member of the unit and wait until all are in state T; returns whether anything was done."""
-        if all(member.state == "T" for member in self.members(unit.name)):
-            return False
-        return self._signal_group(
-            unit, signal.SIGSTOP, lambda: all(member.state == "T" for member in self.members(unit.name))
-        )
-
-    def unpause(self, unit: Unit) -> bool:
-        """SIGCONT every member of the unit; returns whether anything was paused."""
-        if all(member.state != "T" for member in self.members(unit.name)):
-            return False
-        return self._signal_group(
-            unit, signal.SIGCONT, lambda: all(member.state != "T" for member in self.members(unit.name))
-        )
 
     def await_ready(self, units: Iterable[Unit], since: float) -> dict[str, dict[str, float]]:
         """Wait until every unit serves; returns, per unit, seconds from ``since`` (time.monotonic) to each milestone.
@@ -159,6 +87,82 @@ class Backend(ABC):
                 return str(error)
         reached["ready"] = time.monotonic() - since
         return None
+
+
+class Backend(Observer):
+    """Units on one host that are processes of it."""
+
+    @abstractmethod
+    def installed(self) -> list[str]:
+        """Names of the units that are installed."""
+
+    @abstractmethod
+    def outdated(self, unit: Unit) -> bool:
+        """Whether the unit's description differs from the installed one."""
+
+    @abstractmethod
+    def current(self, unit: Unit) -> bool:
+        """Whether the unit runs as it is described, its configuration files included."""
+
+    @abstractmethod
+    def install(self, unit: Unit) -> bool:
+        """Write the unit's description and leave a running process alone; returns changed."""
+
+    @abstractmethod
+    def start(self, unit: Unit) -> bool:
+        """Start the unit unless it runs as described; returns whether a process was started. Does not wait."""
+
+    @abstractmethod
+    def stop(self, unit: Unit) -> bool:
+        """Stop the whole unit; returns whether it ran."""
+
+    @abstractmethod
+    def installed_unit(self, name: str) -> Unit:
+        """What is needed to stop an installed unit of which only the name is known."""
+
+    @abstractmethod
+    def remove(self, name: str) -> bool:
+        """Forget a stopped unit; returns whether it was known."""
+
+    def alive(self) -> bool:
+        """Whether the daemon that runs the units answers, when the backend has one of its own."""
+        return False
+
+    def ensure_daemon(self) -> bool:
+        """Start that daemon when it does not run; returns whether it was started."""
+        return False
+
+    def shutdown(self) -> bool:
+        """Stop that daemon; returns whether it ran."""
+        return False
+
+    def adopt(self, name: str) -> bool:
+        """Find again what an interrupted start has left; returns whether there was anything."""
+        return False
+
+    def owns(self, pid: int) -> bool:
+        """Whether a process belongs to one of our units."""
+        return any(member.pid == pid for name in self.installed() for member in self.members(name))
+
+    def kill(self, unit: Unit) -> bool:
+        """SIGKILL every member of the unit and wait until they are gone; returns whether it ran."""
+        return self._signal_group(unit, signal.SIGKILL, lambda: not self.members(unit.name))
+
+    def pause(self, unit: Unit) -> bool:
+        """SIGSTOP every member of the unit and wait until all are in state T; returns whether anything was done."""
+        if all(member.state == "T" for member in self.members(unit.name)):
+            return False
+        return self._signal_group(
+            unit, signal.SIGSTOP, lambda: all(member.state == "T" for member in self.members(unit.name))
+        )
+
+    def unpause(self, unit: Unit) -> bool:
+        """SIGCONT every member of the unit; returns whether anything was paused."""
+        if all(member.state != "T" for member in self.members(unit.name)):
+            return False
+        return self._signal_group(
+            unit, signal.SIGCONT, lambda: all(member.state != "T" for member in self.members(unit.name))
+        )
 
     def refuse_foreign_ports(self, unit: Unit) -> None:
         """Raise UnitError when another program listens on a port of a unit that is about to be started."""
