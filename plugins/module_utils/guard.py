@@ -48,7 +48,7 @@ class Keeper(Protocol):
         """Names of the units that run; a paused one counts, since running is what it is to be again."""
 
     def prepare(self) -> str:
-        """Do what must be done before any unit can be brought back; returns it in words, empty when there was nothing."""
+        """Do what must be done before any unit can be brought back; returns it in words, empty for nothing."""
 
     def bring_back(self, name: str) -> str:
         """Make a unit run and answer again; returns what was done in words, empty when there was nothing to do."""
