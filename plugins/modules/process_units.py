@@ -49,6 +49,7 @@ options:
       probe:
         description: Request that tells whether it serves; V(type) is one of tcp, kafka, cql, http, flink_job, socket.
         type: dict
+      data: {description: Directories that it writes to., type: list, elements: path, default: []}
       config_files: {description: Files whose change makes a start a restart., type: list, elements: path, default: []}
       stop_signal: {description: Signal that stops it gracefully., type: str, default: TERM}
       stop_timeout: {description: Seconds that a graceful stop may take., type: float, default: 30}
