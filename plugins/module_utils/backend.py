@@ -12,13 +12,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible_collections.eventlog.drills.plugins.module_utils.probes import NotReady, answers, port_open, probe
 from ansible_collections.eventlog.drills.plugins.module_utils.processes import Member, port_owner
 from ansible_collections.eventlog.drills.plugins.module_utils.units import Unit, UnitError
 
 POLL_SECONDS = 0.1
+
+Result = TypeVar("Result")
 
 
 class Observer(ABC):
@@ -208,8 +210,8 @@ def receipt(
     }
 
 
-def in_parallel(units: Sequence[Unit], action: Callable[[Unit], bool]) -> list[bool]:
-    """Apply a verb to several units at once, so that stopping two costs the longer, not the sum."""
+def in_parallel(units: Sequence[Unit], action: Callable[[Unit], Result]) -> list[Result]:
+    """Apply an action to several units at once, so that stopping two costs the longer, not the sum."""
     with ThreadPoolExecutor(max(1, len(units))) as pool:
         return list(pool.map(action, units))
 

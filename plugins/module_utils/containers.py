@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.eventlog.drills.plugins.module_utils.backend import Observer
@@ -86,7 +86,8 @@ class Containers(Observer):
     def found(self) -> list[str]:
         """Names of the units whose containers run, paused or not."""
         listed = self.engine.containers(f"{PIPELINE}={self.pipeline}")
-        return [str(one["Labels"][UNIT]) for one in listed if UNIT in one["Labels"] and one["State"] in ("running", "paused")]
+        alive = [one["Labels"] for one in listed if one["State"] in ("running", "paused")]
+        return [str(labels[UNIT]) for labels in alive if UNIT in labels]
 
     def prepare(self) -> str:
         """Nothing: an engine that is gone took this process with it."""
@@ -117,7 +118,7 @@ def member(line: str) -> Member:
         raise EngineError(f"ps on the engine's host prints what is not understood: {line[:100]!r}")
     pid, pgid, threads, kilobytes, letters, started, command = found.groups()
     # Of the host's own clock and time zone, as ps prints it; it serves to tell one process from another.
-    begun = datetime.strptime(started, "%a %b %d %H:%M:%S %Y").replace(tzinfo=timezone.utc)
+    begun = datetime.strptime(started, "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)
     return Member(
         pid=int(pid),
         pgid=int(pgid),
@@ -151,6 +152,6 @@ def state(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def seconds_since(moment: float) -> float:
+def monotonic_at(moment: float) -> float:
     """What ``time.monotonic`` said at an earlier moment of the epoch."""
     return time.monotonic() - (time.time() - moment)

@@ -1,4 +1,4 @@
-"""The Docker engine's HTTP interface over its unix socket, as far as looking at containers and bringing them back needs it.
+"""The Docker engine's HTTP interface over its unix socket: looking at containers and bringing them back.
 
 Creating, stopping and removing is done from the controller with community.docker. What is here runs on the engine's own
 host, in a container with Python's standard library and nothing else, and must go on when the controller is gone.
