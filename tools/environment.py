@@ -69,6 +69,8 @@ def main(folder: str, requirements: str, cache_folder: str) -> None:
     tools = f"{Path(requirements).stem} tools"
     print(f" environment Python {platform.python_version()}, installing {tools} …", flush=True)
     env = {**os.environ, "UV_CACHE_DIR": str(cache / "uv"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    # A company's own certificate authority is in the system's store, and pip looks there.
+    env.setdefault("UV_SYSTEM_CERTS", "1")
     env.pop("PYTHONPATH", None)
     if "PIP_INDEX_URL" in env:
         env.setdefault("UV_DEFAULT_INDEX", env["PIP_INDEX_URL"])

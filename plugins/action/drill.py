@@ -15,6 +15,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
     planning,
     poisoning,
     report,
+    usage,
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, say
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
@@ -31,6 +32,8 @@ ARGUMENTS: dict[str, Any] = {
             "receipts",
             "trouble",
             "settle",
+            "disk",
+            "books",
             "finish",
             "leftover",
             "heal",
@@ -69,6 +72,7 @@ ARGUMENTS: dict[str, Any] = {
     "settings_script": {"type": "path"},
     "task": {"type": "str"},
     "message": {"type": "raw"},
+    "flushed": {"type": "bool", "default": False},
 }
 #: What each step cannot do without.
 REQUIRED_IF = [
@@ -83,6 +87,8 @@ REQUIRED_IF = [
     ("step", "index", ("runs",)),
     ("step", "heal", ("folder",)),
 ]
+
+_NOTHING_RUNS: dict[str, Any] = {"changed": False, "skipped": True, "msg": "no drill runs"}
 
 
 class ActionModule(DrillAction):
@@ -107,6 +113,8 @@ class ActionModule(DrillAction):
             "receipts": self._receipts,
             "trouble": self._trouble,
             "settle": self._settle,
+            "disk": self._disk,
+            "books": self._books,
             "finish": self._finish,
         }
         try:
@@ -251,13 +259,25 @@ class ActionModule(DrillAction):
                 rehearsal.note("trouble", task="settle", message=str(error))
         return {"changed": False, "running": True, "away": away}
 
-    def _finish(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        path = _running(task_vars)
-        if path is None:
-            return {"changed": False, "skipped": True, "msg": "no drill runs"}
-        rehearsal = self.rehearsal(task_vars)
+    def _disk(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Measure what the stores hold on disk, at the begin and again at the end."""
+        if _running(task_vars) is None:
+            return _NOTHING_RUNS
+        usage.measure_disk(self.rehearsal(task_vars), flushed=args["flushed"])
+        return {"changed": False}
 
-        closing.close_books(rehearsal, args["limits"])
+    def _books(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Read and balance the books."""
+        if _running(task_vars) is None:
+            return _NOTHING_RUNS
+        closing.close_books(self.rehearsal(task_vars), args["limits"])
+        return {"changed": False}
+
+    def _finish(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Judge, report and let go."""
+        if _running(task_vars) is None:
+            return _NOTHING_RUNS
+        rehearsal = self.rehearsal(task_vars)
         found = closing.conclude(rehearsal, Path(args["runs"]))
         failed = args["gate"] and found.outcome is not Outcome.PASS
         return {

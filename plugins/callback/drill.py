@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -52,6 +53,9 @@ class CallbackModule(DefaultCallback):
             os.environ[TERMINAL_VARIABLE] = str(shutil.get_terminal_size().columns)
         else:
             os.environ.pop(TERMINAL_VARIABLE, None)
+            # Ansible leaves its output to the buffer: a file or a pipe would get it in blocks of 8 KiB, minutes late.
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(line_buffering=True)
 
     # -- showing -------------------------------------------------------------------------------------------------
 

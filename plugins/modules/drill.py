@@ -19,13 +19,14 @@ options:
       - V(receipts) journals what the tasks before it did to units, and fails when they did not do it.
       - V(trouble) journals a task that failed.
       - V(settle) waits for convergence and for the end of the window, and says what is still away.
-      - V(finish) closes the books, judges, reports and releases the lock.
+      - V(disk) measures what Kafka and Cassandra hold on disk, V(books) closes the books.
+      - V(finish) judges, reports and releases the lock.
       - V(leftover) says whether a killed drill has left its lock, V(heal) closes its journal.
       - V(plant) plants records that cannot become rows, V(find) judges where they ended up.
       - V(table) shows several drills in a table, V(report) renders a run's reports again, V(index) the page of all runs.
     type: str
     required: true
-    choices: [begin, guarded, receipts, trouble, settle, finish, leftover, heal, plant, find, table, report, index]
+    choices: [begin, guarded, receipts, trouble, settle, disk, books, finish, leftover, heal, plant, find, table, report, index]
   intent: {description: "The verb of the task before, for check mode.", type: str}
   name: {description: Name of the drill., type: str}
   title: {description: Title of the drill., type: str}
@@ -52,6 +53,7 @@ options:
   guard: {description: What the guard said., type: dict, default: {}}
   owner: {description: The lock's owner., type: dict, default: {}}
   force: {description: Heal also after a controller elsewhere., type: bool, default: false}
+  flushed: {description: Whether the tables were flushed to disk right before., type: bool, default: false}
   task: {description: Name of the task that failed., type: str}
   message: {description: Its result., type: raw}
 attributes:

@@ -15,7 +15,6 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
     live,
     observing,
     opening,
-    usage,
     verdict,
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import HostError, quoted
@@ -199,7 +198,6 @@ def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:
         rehearsal.host.run(opening.release_script(rehearsal.state.folder))
     except HostError as error:
         rehearsal.note("note", text=f"the lock could not be released: {error}")
-    _measure_disk(rehearsal)
     rehearsal.live_settings()
     found = verdict.judge(rehearsal.records)
     rehearsal.note("verdict", **found.as_dict())
@@ -212,29 +210,6 @@ def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:
         rehearsal.say(live.continued(f"also: {text}"))
     rehearsal.say(live.line("report", _shown_path(path)))
     return found
-
-
-def _measure_disk(rehearsal: Rehearsal) -> None:
-    records = rehearsal.records
-    first = next((record for record in records if record["kind"] == "disk"), None)
-    opened = journal.last(records, "window")
-    if first is None or opened is None or not rehearsal.samples:
-        return
-    root = str((records[0].get("config") or {}).get("pipeline", {}).get("root"))
-    size = int((records[0].get("config") or {}).get("event", {}).get("bytes") or 0)
-    events = int(rehearsal.samples[-1]["producer"]["count"] or 0) - int(
-        journal.of_kind(records, "window")[0]["generated"]
-    )
-    try:
-        after = usage.measure(rehearsal.host, root)
-    except HostError as error:
-        rehearsal.note("note", text=f"disk usage could not be measured: {error}")
-        return
-    seconds = time.time() - float(first["time"])
-    record = rehearsal.note(
-        "disk", **usage.compare(first["before"], after, seconds=seconds, events=events, event_bytes=size)
-    )
-    rehearsal.say(live.line("disk", str(record["summary"])))
 
 
 def _shown_path(path: Path) -> str:

@@ -114,7 +114,8 @@ def _await(rehearsal: Rehearsal, phase: Phase, steady: Steady, began: float) -> 
         return found is not None
 
     # A recovery that misses its budget is still watched for as long again: how late it came back is worth knowing.
-    reached = rehearsal.follow(done, until=began + 2 * phase.within, each=display.tick)
+    # What the playbook did between the undo and now is no part of that patience.
+    reached = rehearsal.follow(done, until=max(began, since) + 2 * phase.within, each=display.tick)
     end = moment[-1] if moment else time.time()
     if phase.until == "converged":
         return _recovered(rehearsal, phase, steady, display, began=began, end=end)

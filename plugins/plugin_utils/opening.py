@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, plan, usage
+from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, plan
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError, quoted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import (
@@ -103,7 +103,6 @@ def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
     steady = _await_steady(rehearsal, options)
     if steady is not None and _preflight(rehearsal, options, site, steady):
         _open_books(rehearsal)
-        rehearsal.note("disk", before=usage.measure(host, options.root))
     return rehearsal
 
 

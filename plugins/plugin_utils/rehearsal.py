@@ -243,7 +243,9 @@ class Rehearsal:
         known = {receipts.identity(receipt) for receipt in noted}
         seen = {str(receipt["unit"]): receipt for receipt in noted if receipt.get("verb") == "observed"}
         local = [_local_receipt(receipt, self.state.offset) for receipt in found or []]
-        new = [receipt for receipt in local if receipts.identity(receipt) not in known]
+        # One playbook may run several drills: what the one before did to a unit is none of this one's.
+        began = float(self.records[0]["time"])
+        new = [receipt for receipt in local if receipts.identity(receipt) not in known and receipt["time"] >= began]
         looked = [receipt for receipt in new if receipt.get("verb") == "observed"]
         if looked:
             self.note("note", text="seen before the fault", receipts=looked)

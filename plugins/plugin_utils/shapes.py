@@ -9,6 +9,7 @@ readings to tell (``None``). Nothing here knows Ansible, files or clocks; times 
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -275,9 +276,24 @@ def judge_flink(expected: str, samples: Iterable[Snapshot], *, since: float, unt
         return Check("flink", expected, seen, not answered, f"{len(answered)} of {len(found)} readings succeeded")
     running = [hop for hop in answered if tasks_run(hop)]
     detail = f"all tasks running in {len(running)} of {len(found)} readings"
-    if len(running) < len(found):
-        return Check("flink", expected, "not always running", False if len(answered) == len(found) else None, detail)
+    if len(running) < len(answered):
+        return Check("flink", expected, "not always running", False, detail)
+    # A reading that failed says nothing; only a stretch of them that is long enough to hide a restart leaves it open.
+    silence = longest_silence(
+        [(moment, bool(hop.get("reachable"))) for moment, hop in whole if since <= moment <= until]
+    )
+    if len(answered) < MIN_READINGS or silence > STALL_SECONDS:
+        return Check("flink", expected, "not always seen", None, f"{detail}, none for {silence:.0f} s")
     return Check("flink", expected, "running", True, detail)
+
+
+def longest_silence(seen: Sequence[tuple[float, bool]]) -> float:
+    """The longest time between two answers, in seconds, counted from the first reading and up to the last.
+
+    :param seen: when each reading was made, and whether it was answered.
+    """
+    marks = [seen[0][0], *(moment for moment, answered in seen if answered), seen[-1][0]] if seen else [0.0]
+    return max((later - earlier for earlier, later in itertools.pairwise(marks)), default=0.0)
 
 
 def _judge_retried(found: Sequence[Mapping[str, Any]]) -> Check:

@@ -136,6 +136,8 @@ def _install_python(spec: TreeSpec, partial: Path, cache: Path, progress: Progre
         "--python", sys.executable, *platform, "--target", str(partial), "--requirements", str(spec.requirements),
     ]  # fmt: skip
     environment = {**os.environ, "UV_CACHE_DIR": str(cache / "uv"), "UV_NO_PROGRESS": "1"}
+    # A company's own certificate authority is in the system's store.
+    environment.setdefault("UV_SYSTEM_CERTS", "1")
     if "PIP_INDEX_URL" in environment:
         environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
     started = time.monotonic()

