@@ -23,13 +23,8 @@ RUN = (
     "EVENTLOG_TEST_RUN"  # every process of a run, detached ones included, inherits it: that is how leftovers are found
 )
 LOG_LINES = 25
+E2E = tuple(f"tests/e2e/test_{name}.py" for name in ("drill_flink", "faults", "losses", "signals"))
 PROCESS_TESTS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/tests/test_*_process.py"))
-
-# A drill that must pass, and a kill of every unit under load; the rest of tests/e2e is with the long matrices.
-E2E = (
-    "tests/e2e/test_losses.py",
-    "tests/e2e/test_drill_flink.py::test_nothing_is_lost_and_the_verdict_is_pass",
-)
 
 
 @dataclass
@@ -61,12 +56,14 @@ def stages(folder: Path) -> list[Stage]:
             pytest("sink", "-m", "pipeline", "flink_job/tests/test_sink.py", "flink_job/tests/test_archive.py"),
             12,
         ),
-        Stage("e2e", pytest("e2e", "-m", "e2e", *E2E), 30),
+        # One warm pipeline for each of these: provisioned, drilled in every way, interrupted, killed under load.
+        Stage("e2e", pytest("e2e", "-m", "e2e and not matrix", *E2E), 45),
+        Stage("provisioning", pytest("provisioning", "-m", "e2e", "tests/e2e/test_provisioning.py"), 30),
         Stage("selftest", pytest("selftest", "-m", "e2e", "tests/e2e/test_selftest.py"), 30),
         Stage("browser", pytest("browser", "-m", "browser", "tests/browser"), 30),
-        Stage("e2e-full", pytest("e2e-full", "-m", "e2e", "tests/e2e"), 60, full=True),
-        Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests/test_pipeline.py"), 25, full=True),
-        Stage("molecule", ["python", "tools/scenarios.py"], 25, full=True),
+        Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests/test_pipeline.py"), 30),
+        Stage("molecule", ["python", "tools/scenarios.py"], 25),
+        Stage("matrix", pytest("matrix", "-m", "matrix", "tests/e2e"), 90, full=True),
     ]
 
 

@@ -235,23 +235,23 @@ def allowed_deviation(rate: float, seconds: float) -> float:
     return RATE_TOLERANCE * rate + (RATE_SLACK_EVENTS + RATE_SLACK_SECONDS * rate) / seconds
 
 
-def settle(found: Sequence[Reading], *, within: float) -> tuple[list[Reading], float]:
-    """Drop the readings before a count came to rest, for at most ``within`` seconds after the first of them.
+def settle(found: Sequence[Reading], *, since: float, within: float) -> tuple[list[Reading], float]:
+    """Drop the readings before a count came to rest, for at most ``within`` seconds after ``since``.
 
     Records that were on their way when a server went keep arriving downstream for a moment.
 
-    :returns: the remaining readings, and the seconds the count still moved (0 when it was at rest from the start).
+    :returns: the remaining readings, and the seconds after ``since`` at which the count was last seen to move (0 when
+        it was at rest from the start).
     """
     readable = good(found)
     if not readable:
         return list(found), 0.0
-    start = found[0].taken
     final = readable[-1].count
     moving = [reading for reading in readable if reading.count != final]
-    if not moving or moving[-1].at - start > within:
+    if not moving or moving[-1].at - since > within:
         return list(found), 0.0
     cut = moving[-1].taken
-    return [reading for reading in found if reading.taken > cut], cut - start
+    return [reading for reading in found if reading.taken > cut], cut - since
 
 
 def judge_flink(expected: str, samples: Iterable[Snapshot], *, since: float, until: float) -> Check:
@@ -485,7 +485,7 @@ def judge_phase(
         found = readings(samples, subject, since=begin, until=until)
         moved = 0.0
         if "static" in shapes:
-            found, moved = settle(found, within=settle_seconds)
+            found, moved = settle(found, since=since, within=settle_seconds)
             rest = max(rest, moved)
         check = judge(subject, shapes, found, rate=growth_rate)
         if moved > 0:

@@ -76,10 +76,8 @@ def test_a_row_that_vanished_before_the_books_is_named_with_its_hop(pipeline: Pi
         assert "lost between Kafka and Cassandra" in text
     with pipeline.cassandra() as session:  # mend the table for the tests that follow
         record = next(r for r in pipeline.topic() if (r["source"], r["seq"]) == (source, int(seq)))
-        session.execute(
-            "INSERT INTO events (source, bucket, seq, position) VALUES (%s, %s, %s, %s)",
-            (source, (int(seq) - 1) // 1000, int(seq), record["at"]),
-        )
+        insert = session.prepare("INSERT INTO events (source, bucket, seq, position) VALUES (?, ?, ?, ?)")
+        session.execute(insert, (source, (int(seq) - 1) // 1000, int(seq), record["at"]))
 
 
 def test_a_drill_is_refused_when_the_pipeline_is_not_steady(pipeline: Pipeline) -> None:

@@ -105,14 +105,14 @@ def test_readings_begin_at_the_receipt() -> None:
 
 def test_records_on_their_way_settle() -> None:
     samples = series(15, cassandra=lambda t: 100 + 5 * min(t, 2))
-    found, moved = shapes.settle(shapes.readings(samples, "cassandra"), within=3.0)
+    found, moved = shapes.settle(shapes.readings(samples, "cassandra"), since=START, within=3.0)
     assert moved == 1.0
     assert shapes.judge("cassandra", "static", found).ok is True
 
 
 def test_settling_is_bounded() -> None:
     samples = series(15, cassandra=lambda t: 100 + 5 * min(t, 8))
-    found, moved = shapes.settle(shapes.readings(samples, "cassandra"), within=3.0)
+    found, moved = shapes.settle(shapes.readings(samples, "cassandra"), since=START, within=3.0)
     assert moved == 0.0
     assert shapes.judge("cassandra", "static", found).ok is False
 
@@ -245,6 +245,17 @@ def test_the_lag_grows_from_when_the_sink_is_at_rest() -> None:
     assert [check.ok for check in checks] == [True, True]
     assert checks[1].detail.endswith("at rest after 4.0 s")
     assert shapes.judge_phase(expect, samples, rate=10.0, **ALL)[0].ok is False
+
+
+def test_the_lag_before_the_sink_is_at_rest_does_not_count_when_the_phase_began_between_two_samples() -> None:
+    # At second 4 the sink still moved, and the lag of 4 is higher than the 3 of second 5.
+    samples = series(20, cassandra=lambda t: 1000 + 10 * min(t, 5), lag=lambda t: 4 if t < 5 else 3 + 10 * (t - 5))
+    checks = shapes.judge_phase(
+        {"lag": "grows", "cassandra": "static"}, samples, since=START - 0.3, until=START + 60, rate=10.0,
+        settle_seconds=9.0,
+    )  # fmt: skip
+    assert [check.ok for check in checks] == [True, True]
+    assert checks[1].detail.endswith("at rest after 4.3 s")
 
 
 counts = st.lists(st.none() | st.integers(0, 10_000), min_size=3, max_size=40)
