@@ -16,8 +16,8 @@ from eventlog.hops.probe import Unreadable
 
 # A new topic, or a broker that has just come back: the partition has a leader in a moment.
 _MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
-# A connection whose other end was cut off the network outlives its requests' time-outs, and then answers none of them for
-# minutes after the network is back: a client that has been without an answer for so long (seconds) is made anew.
+# A connection whose other end was cut off the network outlives its requests' time-outs, and then answers none of them
+# for minutes after the network is back: a client that has been without an answer for so long (seconds) is made anew.
 _RENEW_SECONDS = 10.0
 
 
@@ -76,12 +76,13 @@ class KafkaHop:
             while True:
                 try:
                     reading = self._read()
-                    self._answered = time.monotonic()
-                    return reading
                 except KafkaException as error:
                     if error.args[0].code() not in _MOVING or time.monotonic() > until:
                         raise
                     time.sleep(0.1)  # a leader is being elected, or has just been, which the broker does not announce
+                else:
+                    self._answered = time.monotonic()
+                    return reading
         except KafkaException as error:
             raise Unreadable(self._explain(error.args[0])) from error
         except concurrent.futures.TimeoutError as error:
