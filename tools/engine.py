@@ -1,9 +1,10 @@
-"""A Docker engine of the tests' own: everything of it below one folder, in a network namespace of its own.
+"""A Docker engine of the tests' own: everything of it below one folder, in namespaces of its own.
 
-Its bridges, its firewall rules and its published ports are those of the namespace: nothing of the machine's network is
-changed, a second engine is not in the way, and there is nothing to restore. Needs root, and the packages docker.io and
-iptables. Usage: engine.py start FOLDER      (prints DOCKER_HOST=…)
-                 engine.py stop FOLDER
+Its bridges, its firewall rules and its published ports are those of its network namespace: nothing of the machine's
+network is changed, a second engine is not in the way, and there is nothing to restore. Its processes and its mounts,
+those of the containers included, end with it, however it ends. Needs root, and the packages docker.io and iptables.
+Usage: engine.py start FOLDER      (prints DOCKER_HOST=…)
+       engine.py stop FOLDER
 """
 
 from __future__ import annotations
@@ -19,19 +20,26 @@ import time
 from pathlib import Path
 
 SECONDS = 60.0
-PROGRAMS = {"dockerd": "docker.io", "iptables": "iptables", "ip": "iproute2", "unshare": "util-linux"}
+NAMESPACES = ("--net", "--pid", "--mount")
+PROGRAMS = {
+    "dockerd": "docker.io",
+    "docker-init": "docker.io",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "unshare": "util-linux",
+}
 
 
 def missing() -> str:
     """What keeps an engine from being started here, and what to do; empty for nothing."""
     if os.geteuid() != 0:
         return "an engine of the tests' own needs root; set DOCKER_HOST to one that runs, or run this as root"
-    packages = sorted(
+    packages = {
         package
         for program, package in PROGRAMS.items()
         if not shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    )
-    return f"no Docker engine is installed: apt-get install {' '.join(packages)}" if packages else ""
+    }
+    return f"no Docker engine is installed: apt-get install {' '.join(sorted(packages))}" if packages else ""
 
 
 def answers(path: Path) -> bool:
@@ -51,21 +59,23 @@ def start(folder: Path) -> str:
         sys.exit(f"eventlog-drills: {why}")
     folder.mkdir(parents=True, exist_ok=True)
     where = folder / "docker.sock"
-    # Without a default bridge: each pipeline makes its own network.
+    # The first process of its namespace must reap what the others leave. Without a default bridge: each pipeline makes
+    # its own network.
     words = (
-        "ip link set lo up && exec dockerd"
-        f" --data-root {folder}/data --exec-root {folder}/exec --pidfile {folder}/engine.pid"
+        "ip link set lo up && exec docker-init -- dockerd"
+        f" --data-root {folder}/data --exec-root {folder}/exec --pidfile {folder}/dockerd.pid"
         f" --host unix://{where} --bridge none"
     )
     with (folder / "engine.log").open("wb") as log:
         process = subprocess.Popen(
-            ["unshare", "--net", "--", "sh", "-c", words],
+            ["unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", words],
             env={**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+    (folder / "engine.pid").write_text(str(process.pid), encoding="ascii")
     deadline = time.monotonic() + SECONDS
     while not answers(where):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -77,26 +87,20 @@ def start(folder: Path) -> str:
 
 
 def stop(folder: Path) -> None:
-    """Stop the engine of a folder with everything in it, and remove the folder."""
+    """End the engine of a folder with everything in it, and remove the folder."""
     with contextlib.suppress(OSError, ValueError):
-        pid = int((folder / "engine.pid").read_text())
+        pid = int((folder / "engine.pid").read_text(encoding="ascii"))
         # The number may have become another program's since.
         if str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + SECONDS
-            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-                time.sleep(0.1)
-    _unmount(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _unmount(folder: Path) -> None:
-    """Let go of what an engine that was killed has left mounted below its folder."""
-    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
-    for path in sorted((path for path in mounted if path.startswith(f"{folder}/")), reverse=True):
-        subprocess.run(["umount", "--lazy", path], check=False, capture_output=True)
+            # Nothing of it is kept, so nothing has to end in order.
+            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+    # The namespace's last process lets go of the files a moment after its first has been killed.
+    deadline = time.monotonic() + SECONDS
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
 
 
 def main(verb: str, folder: str) -> None:
