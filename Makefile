@@ -70,5 +70,5 @@ check: test-environment ## Lint, types, documentation and unit tests, without an
 test: test-environment ## Checks, unit tests and tests on real servers; STAGES="check e2e" runs some
 	@$(VENV)/bin/python tools/suite.py $(STAGES)
 
-test-full: test-environment ## All of it, with the job's long tests and the molecule scenarios
+test-full: test-environment ## All of it, with the long matrices and every drill on containers
 	@$(VENV)/bin/python tools/suite.py --full
