@@ -19,6 +19,8 @@ BIN = Path(sys.executable).parent
 PORTS = (9092, 9093, 9042, 7000, 8081, 6123, 6124, 6125, 6126, 5000)  # of a pipeline without an offset
 # Molecule says so and goes on, with exit status 0; so does Ansible without a host to run on.
 MISSING = re.compile(r"missing=[1-9]|Missing playbook|Skipping, (?:missing|no) |no hosts matched", re.IGNORECASE)
+# Its last line on a scenario of which nothing was left out.
+COMPLETE = re.compile(r"^\S+ *: actions=(\d+) +successful=\1 ")
 
 
 def free_offset() -> int:
@@ -42,7 +44,7 @@ def run(scenario: str) -> bool:
         "ANSIBLE_NOCOLOR": "1",
     }
     environment.pop("ANSIBLE_CONFIG", None)  # molecule writes its own
-    missing = False
+    missing = complete = False
     with subprocess.Popen(
         [
             str(BIN / "molecule"),
@@ -62,9 +64,10 @@ def run(scenario: str) -> bool:
         for line in process.stdout or ():
             print(line, end="", flush=True)
             missing = missing or bool(MISSING.search(line))
-    if missing:
-        print(f"scenario {scenario} misses a playbook or a host", flush=True)
-    ok = process.returncode == 0 and not missing
+            complete = complete or bool(COMPLETE.search(line))
+    if missing or (process.returncode == 0 and not complete):
+        print(f"scenario {scenario} misses a playbook or a host, or left something out", flush=True)
+    ok = process.returncode == 0 and complete and not missing
     print(f" molecule {scenario}: {'ok' if ok else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
     return ok
 
