@@ -1,6 +1,9 @@
 """Run molecule's scenarios one after the other; a playbook that a scenario misses is a failure, not a skipped step.
 
-Usage: scenarios.py [SCENARIO …]      (with the environment's Python; without names, all scenarios)
+A scenario on containers that cannot run here is a failure too, and what it lacks is said before it begins.
+
+Usage: scenarios.py [SCENARIO …]               (with the environment's Python; without names, all scenarios)
+       scenarios.py --except SCENARIO …        (all others)
 """
 
 from __future__ import annotations
@@ -8,11 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import engine
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -33,8 +39,20 @@ def free_offset() -> int:
     sys.exit("no free ports for a pipeline between 12000 and 60000")
 
 
+def lacking(scenario: str) -> str:
+    """What a scenario needs and this machine does not have, and what to do; empty for nothing."""
+    if scenario != "docker" and os.environ.get("EVENTLOG_BACKEND") != "docker":
+        return ""
+    if "DOCKER_HOST" not in os.environ and (why := engine.missing()):
+        return why
+    return "" if shutil.which("mmdebstrap") else "nothing builds the image: apt-get install mmdebstrap"
+
+
 def run(scenario: str) -> bool:
     """Run one scenario, its output going to ours as it comes."""
+    if why := lacking(scenario):
+        print(f" molecule {scenario}: FAILED, {why}", flush=True)
+        return False
     began = time.monotonic()
     environment = {
         **os.environ,
@@ -72,9 +90,13 @@ def run(scenario: str) -> bool:
     return ok
 
 
-def main(wanted: list[str]) -> int:
+def main(words: list[str]) -> int:
     """Run the scenarios; the exit status is 1 when one failed."""
-    scenarios = wanted or sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    everything = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    named = [word for word in words if word != "--except"]
+    if unknown := set(named) - set(everything):
+        sys.exit(f"unknown scenario {', '.join(sorted(unknown))}; there are: {', '.join(everything)}")
+    scenarios = [name for name in everything if name not in named] if "--except" in words else named or everything
     return 0 if all([run(scenario) for scenario in scenarios]) else 1  # noqa: C419 (every one, not up to a failure)
 
 
