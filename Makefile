@@ -11,6 +11,8 @@ CONSOLE ?=
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eventlog-drills
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) --version 2>/dev/null),$(name))))
 VENV := .venv
+# An inventory may need more on the controller than Ansible itself: requirements/<its name>.txt says what.
+REQUIREMENTS ?= $(or $(wildcard requirements/$(notdir $(INVENTORY:%/=%)).txt),requirements/controller.txt)
 DRILLS := $(patsubst playbooks/drill_%.yml,%,$(wildcard playbooks/drill_*.yml))
 PLAYBOOK = $(VENV)/bin/ansible-playbook -i $(INVENTORY) $(ARGS)
 SELFTEST = -e pipeline_name=selftest -e pipeline_root=$(CURDIR)/.pipeline-selftest -e pipeline_port_offset=27000
@@ -24,7 +26,7 @@ help: ## Show what there is
 
 environment:
 	@$(if $(PYTHON),,echo "eventlog-drills: no Python found. Install Python 3.11 or 3.12 with venv (Debian, Ubuntu: apt-get install python3.11 python3.11-venv)."; exit 1)
-	@$(PYTHON) tools/environment.py $(VENV) requirements/controller.txt $(CACHE)
+	@$(PYTHON) tools/environment.py $(VENV) $(REQUIREMENTS) $(CACHE)
 
 up: environment ## Provision the pipeline, wait until it is healthy, stream
 	@$(PLAYBOOK) playbooks/site.yml
@@ -68,5 +70,5 @@ check: test-environment ## Lint, types, documentation and unit tests, without an
 test: test-environment ## Checks, unit tests and tests on real servers; STAGES="check e2e" runs some
 	@$(VENV)/bin/python tools/suite.py $(STAGES)
 
-test-full: test-environment ## All of it, with the job's long tests and the molecule scenarios
+test-full: test-environment ## All of it, with the long matrices and every drill on containers
 	@$(VENV)/bin/python tools/suite.py --full

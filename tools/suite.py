@@ -29,6 +29,9 @@ PROCESS_TESTS = sorted(
     for path in (*ROOT.glob("*/tests/test_*_process.py"), *ROOT.glob("tests/unit/**/test_*_process.py"))
 )
 
+# A role by itself, and the whole pipeline on each runtime.
+SCENARIOS = ("default", "process", "docker")
+
 
 @dataclass
 class Stage:
@@ -65,8 +68,16 @@ def stages(folder: Path) -> list[Stage]:
         Stage("selftest", pytest("selftest", "-m", "e2e", "tests/e2e/test_selftest.py"), 30),
         Stage("browser", pytest("browser", "-m", "browser", "tests/browser"), 30),
         Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests/test_pipeline.py"), 30),
-        Stage("molecule", ["python", "tools/scenarios.py"], 25),
+        Stage("molecule", ["python", "tools/scenarios.py", *SCENARIOS], 25),
         Stage("matrix", pytest("matrix", "-m", "matrix", "tests/e2e"), 90, full=True),
+        # The drills on processes are in the stages above.
+        Stage(
+            "containers",
+            ["python", "tools/scenarios.py", "--except", *SCENARIOS],
+            60,
+            full=True,
+            environment={"EVENTLOG_BACKEND": "docker"},
+        ),
     ]
 
 
@@ -94,7 +105,7 @@ def run(stage: Stage, folder: Path) -> None:
     process = subprocess.Popen(
         [str(BIN / stage.command[0]), *stage.command[1:]],
         cwd=ROOT,
-        env=environment(folder),
+        env={**environment(folder), **stage.environment},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -191,7 +191,8 @@ parallelism = {self.parallelism}
 {tuning}"""
         )
         variables = {
-            "flink_bind_host": "127.0.0.1",
+            "flink_jobmanager_host": "127.0.0.1",
+            "flink_taskmanager_host": "127.0.0.1",
             "flink_rest_port": self.rest_port,
             "flink_rpc_port": self._rpc_port,
             "flink_blob_port": self._blob_port,

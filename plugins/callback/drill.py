@@ -21,7 +21,8 @@ version_added: "0.1.0"
 description:
   - Shows the names of plays, the lines that the drills and the runtime print themselves, and failures as the message
     they carry, without dictionaries around them.
-  - A result with C(progress) (a line, or a list of lines) has them shown, and so has the message of a debug task.
+  - A result with C(progress) (a line, or a list of lines) has them shown, and so have the message of a debug task, and
+    warnings.
   - On a terminal the task at work is shown in a line of its own that vanishes when it is done.
   - With C(-v), or in check mode with C(--diff), everything is shown as P(ansible.builtin.default#callback) shows it.
 extends_documentation_fragment:
@@ -143,6 +144,8 @@ class CallbackModule(DefaultCallback):
         lines = result.get("progress")
         for line in [lines] if isinstance(lines, str) else lines or []:
             self._show(str(line))
+        for warning in result.get("warnings") or []:
+            self._show(f" {'warning':<{LABEL_WIDTH}}{warning}", color=C.COLOR_WARN)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
         """Nothing happened, nothing is shown."""

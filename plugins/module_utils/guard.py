@@ -1,4 +1,4 @@
-"""The guard of a drill on processes: it knows what ran before, and brings it back when nobody watches any more.
+"""The guard of a drill: it knows what ran before, and brings it back when nobody watches any more.
 
 A controller can die at any moment, and nothing that Ansible offers runs then. So before a drill takes anything away, a
 process of its own is left on the host. It compares the age of the drill's lease file, which every look of the
@@ -9,6 +9,7 @@ too old, the guard restores what it wrote down.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import xmlrpc.client
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.eventlog.drills.plugins.module_utils.processes import read_member
 from ansible_collections.eventlog.drills.plugins.module_utils.supervised import Supervisor
@@ -40,8 +41,37 @@ class Before:
     streaming: bool | None
 
 
+class Keeper(Protocol):
+    """Brings units back of which only the name is known."""
+
+    def found(self) -> list[str]:
+        """Names of the units that run; a paused one counts, since running is what it is to be again."""
+
+    def prepare(self) -> str:
+        """Do what must be done before any unit can be brought back; returns it in words, empty for nothing."""
+
+    def bring_back(self, name: str) -> str:
+        """Make a unit run and answer again; returns what was done in words, empty when there was nothing to do."""
+
+
 class Reviver(Supervisor):
-    """A supervisor that starts what is installed, of which only the name is known."""
+    """The keeper of units that are processes of one supervisord."""
+
+    def found(self) -> list[str]:
+        """Names of the units that have processes."""
+        return [name for name in self.installed() if self.members(name)]
+
+    def prepare(self) -> str:
+        """Start supervisord."""
+        return "supervisord started" if self.ensure_daemon() else ""
+
+    def bring_back(self, name: str) -> str:
+        """Wake it or start it."""
+        unit = self.installed_unit(name)
+        self.adopt(name)
+        if self.unpause(unit):
+            return f"{name} continued"
+        return f"{name} started" if self.revive(name) else ""
 
     def revive(self, name: str) -> bool:
         """Start an installed unit unless it runs; returns whether it did. Its record keeps what it was started with."""
@@ -68,8 +98,8 @@ class Reviver(Supervisor):
 class Guard:
     """Watches one drill's folder on the pipeline's host; ``control`` is the producer's control socket."""
 
-    def __init__(self, supervisor: Reviver, folder: str, control: str) -> None:
-        self.supervisor = supervisor
+    def __init__(self, keeper: Keeper, folder: str, control: str) -> None:
+        self.keeper = keeper
         self.folder = Path(folder)
         self.control = control
 
@@ -81,9 +111,8 @@ class Guard:
     # -- what ran before -----------------------------------------------------------------------------------------
 
     def look(self) -> Before:
-        """What runs now; a paused unit counts as running, since that is what it is to be again."""
-        names = [name for name in self.supervisor.installed() if self.supervisor.members(name)]
-        return Before(sorted(names, key=_order), self.streaming())
+        """What runs now."""
+        return Before(sorted(self.keeper.found(), key=_order), self.streaming())
 
     def streaming(self) -> bool | None:
         """Whether the producer streams; None when it does not answer."""
@@ -122,10 +151,9 @@ class Guard:
         failed: list[str] = []
         if before is None:
             return done, failed
-        if not self.supervisor.alive():
-            self._attempt(lambda: "supervisord started" if self.supervisor.ensure_daemon() else "", done, failed)
+        self._attempt(self.keeper.prepare, done, failed)
         for name in before.units:
-            self._attempt(lambda name=name: self._bring_back(name), done, failed)  # type: ignore[misc]
+            self._attempt(lambda name=name: self.keeper.bring_back(name), done, failed)  # type: ignore[misc]
         if before.streaming is not None:
             self._attempt(lambda: self._stream(bool(before.streaming)), done, failed)
         return done, failed
@@ -133,20 +161,11 @@ class Guard:
     def _attempt(self, action: Callable[[], str], done: list[str], failed: list[str]) -> None:
         try:
             text = action()
-        except (UnitError, OSError, ValueError, xmlrpc.client.Error) as error:
+        except (UnitError, OSError, ValueError, http.client.HTTPException, xmlrpc.client.Error) as error:
             failed.append(str(error).split("\n", 1)[0])
         else:
             if text:
                 done.append(text)
-
-    def _bring_back(self, name: str) -> str:
-        unit = self.supervisor.installed_unit(name)
-        self.supervisor.adopt(name)
-        if self.supervisor.unpause(unit):
-            return f"{name} continued"
-        if self.supervisor.revive(name):
-            return f"{name} started"
-        return ""
 
     def _stream(self, wanted: bool) -> str:
         deadline = time.monotonic() + CONTROL_SECONDS
@@ -241,6 +260,41 @@ class Guard:
         """What a guard did when its lease ran out; empty when it did not."""
         state = _read(self.folder / "guard.json")
         return state if state.get("state") == "expired" else {}
+
+
+def armed(guard: Guard, seconds: float) -> dict[str, Any]:
+    """Arm the guard with a lease of so many seconds; returns the module's result."""
+    os.makedirs(guard.folder, mode=0o700, exist_ok=True)
+    state = guard.arm(seconds)
+    before = guard.remembered()
+    return {
+        "changed": True,
+        "guard": {
+            "state": "armed",
+            "units": before.units if before else [],
+            "streaming": before.streaming if before else None,
+            "seconds": seconds,
+            "pid": state["pid"],
+        },
+    }
+
+
+def healed(guard: Guard) -> dict[str, Any]:
+    """Restore what ran before; returns the module's result."""
+    expired = guard.expired()
+    guard.dismiss()
+    done, failed = guard.heal()
+    before = guard.remembered()
+    return {
+        "changed": bool(done),
+        "guard": {
+            "state": "not healed" if failed else "healed",
+            "units": before.units if before else [],
+            "streaming": before.streaming if before else None,
+            "done": [*expired.get("done", []), *done],
+            "failed": failed,
+        },
+    }
 
 
 def _order(name: str) -> int:

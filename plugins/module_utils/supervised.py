@@ -17,22 +17,18 @@ import socket
 import subprocess
 import time
 import xmlrpc.client
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.module_utils.probes import NotReady, answers, port_open, probe
+from ansible_collections.eventlog.drills.plugins.module_utils.backend import Backend, send, wait
 from ansible_collections.eventlog.drills.plugins.module_utils.processes import (
     Member,
     boot_id,
     group_members,
-    port_owner,
     read_member,
 )
 from ansible_collections.eventlog.drills.plugins.module_utils.units import Unit, UnitError
 
-POLL_SECONDS = 0.1
 FORK_SECONDS = 0.005  # between looks at a child that has not made its process group yet
 SOCKET_NAME = "supervisor.sock"
 SOCKET_PATH_LIMIT = 107  # sun_path of unix(7), less the final zero
@@ -94,7 +90,7 @@ class _UnixTransport(xmlrpc.client.Transport):
         return _UnixConnection(self._path)
 
 
-class Supervisor:
+class Supervisor(Backend):
     """One supervisord below ``root``, its socket and its records of what it started below ``run``.
 
     ``python`` and ``pythonpath`` run supervisord itself; every path is absolute. A pipeline that is already there keeps
@@ -156,7 +152,7 @@ class Supervisor:
             text=True,
             check=False,
         )
-        if result.returncode or not _wait(self.alive, 10):
+        if result.returncode or not wait(self.alive, 10):
             raise UnitError(f"supervisord did not start: {(result.stderr or result.stdout).strip()[-500:]}")
         return True
 
@@ -165,7 +161,7 @@ class Supervisor:
         if not self.alive():
             return False
         self.rpc.shutdown()
-        if not _wait(lambda: not self.alive(), 10):
+        if not wait(lambda: not self.alive(), 10):
             raise UnitError(f"supervisord did not stop within 10 s; see {self.root}/logs/supervisord.log")
         return True
 
@@ -198,10 +194,6 @@ class Supervisor:
         """Names of the units that are installed."""
         return sorted(path.stem for path in self.etc.glob("*.conf"))
 
-    def owns(self, pid: int) -> bool:
-        """Whether a process belongs to one of our units."""
-        return any(member.pid == pid for name in self.installed() for member in self.members(name))
-
     def current(self, unit: Unit) -> bool:
         """Whether the unit runs as it is described, its configuration files included."""
         return self.running(unit) and self._record(unit.name).get("digest") == unit.digest()
@@ -210,14 +202,6 @@ class Supervisor:
         """Whether the unit's leader lives."""
         record = self._record(unit.name)
         return any(member.pid == record.get("pid") for member in self.members(unit.name))
-
-    def observe(self, unit: Unit, probe_timeout: float = 1.0) -> dict[str, Any]:
-        """Members, ports and answer of a unit at this moment."""
-        return {
-            "members": [member.as_dict() for member in self.members(unit.name)],
-            "ports": {str(port): port_open(unit.host, port) for port in unit.ports},
-            "answers": answers(unit.probe, probe_timeout) if unit.probe else None,
-        }
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
@@ -242,7 +226,7 @@ class Supervisor:
         if self.current(unit):
             return False
         self.stop(unit)
-        self._refuse_foreign_ports(unit)
+        self.refuse_foreign_ports(unit)
         self._load(unit)
         digest = unit.digest()
         log = self.log_path(unit.name)
@@ -277,33 +261,13 @@ class Supervisor:
             return False
         leader = self._record(unit.name)["pid"]
         if any(member.pid == leader for member in members):
-            _signal(leader, signal.Signals[f"SIG{unit.stop_signal}"])
+            send(leader, signal.Signals[f"SIG{unit.stop_signal}"])
             for member in members:  # a paused process would never see the stop signal, or never answer its leader
-                _signal(member.pid, signal.SIGCONT)
-            _wait(lambda: not self.running(unit), unit.stop_timeout)
-        if not _wait(lambda: not self.members(unit.name), SWEEP_SECONDS if not self.running(unit) else 0):
+                send(member.pid, signal.SIGCONT)
+            wait(lambda: not self.running(unit), unit.stop_timeout)
+        if not wait(lambda: not self.members(unit.name), SWEEP_SECONDS if not self.running(unit) else 0):
             self.kill(unit)
         return True
-
-    def kill(self, unit: Unit) -> bool:
-        """SIGKILL every member of the unit and wait until they are gone; returns whether it ran."""
-        return self._signal_group(unit, signal.SIGKILL, lambda: not self.members(unit.name))
-
-    def pause(self, unit: Unit) -> bool:
-        """SIGSTOP every member of the unit and wait until all are in state T; returns whether anything was done."""
-        if all(member.state == "T" for member in self.members(unit.name)):
-            return False
-        return self._signal_group(
-            unit, signal.SIGSTOP, lambda: all(member.state == "T" for member in self.members(unit.name))
-        )
-
-    def unpause(self, unit: Unit) -> bool:
-        """SIGCONT every member of the unit; returns whether anything was paused."""
-        if all(member.state != "T" for member in self.members(unit.name)):
-            return False
-        return self._signal_group(
-            unit, signal.SIGCONT, lambda: all(member.state != "T" for member in self.members(unit.name))
-        )
 
     def installed_unit(self, name: str) -> Unit:
         """What is needed to stop an installed unit of which only the name is known."""
@@ -325,28 +289,6 @@ class Supervisor:
                 self.rpc.removeProcessGroup(name)
         return True
 
-    def await_ready(self, units: Iterable[Unit], since: float) -> dict[str, dict[str, float]]:
-        """Wait until every unit serves; returns, per unit, seconds from ``since`` (time.monotonic) to each milestone.
-
-        Milestones: ``process`` (its leader lives), ``port`` (all its ports are open), ``ready`` (its probe succeeds).
-        Raises UnitError as soon as a process ends, or when a unit's ``ready_timeout`` is over.
-        """
-        milestones: dict[str, dict[str, float]] = {}
-        waiting = {unit.name: unit for unit in units}
-        while waiting:
-            for unit in list(waiting.values()):
-                reached = milestones.setdefault(unit.name, {})
-                reason = self._progress(unit, reached, since)
-                if reason is None:
-                    del waiting[unit.name]
-                elif time.monotonic() - since > unit.ready_timeout:
-                    raise UnitError(
-                        f"{unit.name} is not ready after {unit.ready_timeout:.0f} s ({reason}).\n{self.tail(unit)}"
-                    )
-            if waiting:
-                time.sleep(POLL_SECONDS)
-        return milestones
-
     def tail(self, unit: Unit) -> str:
         """The unit's last log lines since its last start, with the file's path."""
         log = self.log_path(unit.name)
@@ -361,25 +303,7 @@ class Supervisor:
 
     # -- internals -----------------------------------------------------------------------------------------------
 
-    def _progress(self, unit: Unit, reached: dict[str, float], since: float) -> str | None:
-        """Note the milestones that a starting unit has passed; returns what it still lacks, None when ready."""
-        if not self.running(unit):
-            self._await_reaped(unit)
-            raise UnitError(f"{unit.name} ended while it was starting.\n{self.tail(unit)}")
-        reached.setdefault("process", time.monotonic() - since)
-        closed = [port for port in unit.ports if not port_open(unit.host, port)]
-        if closed:
-            return f"port {closed[0]} is closed"
-        reached.setdefault("port", time.monotonic() - since)
-        if unit.probe:
-            try:
-                probe(unit.probe)
-            except NotReady as error:
-                return str(error)
-        reached["ready"] = time.monotonic() - since
-        return None
-
-    def _await_reaped(self, unit: Unit) -> None:
+    def await_ended(self, unit: Unit) -> None:
         """Let supervisord notice that the process ended: only then has it written the last lines to the log."""
 
         def reaped() -> bool:
@@ -388,7 +312,7 @@ class Supervisor:
             except (OSError, http.client.HTTPException, xmlrpc.client.Error):
                 return True  # nobody is left to write anything
 
-        _wait(reaped, SWEEP_SECONDS)
+        wait(reaped, SWEEP_SECONDS)
 
     def _said(self, unit: Unit, log_offset: int) -> str:
         """The end of what the unit has written to its log since ``log_offset``."""
@@ -420,29 +344,6 @@ class Supervisor:
             self.rpc.removeProcessGroup(unit.name)
         self.rpc.addProcessGroup(unit.name)
 
-    def _refuse_foreign_ports(self, unit: Unit) -> None:
-        for port in unit.ports:
-            if port_open(unit.host, port):
-                owner = port_owner(port)
-                who = f"pid {owner.pid} ({owner.cmdline[:60]})" if owner else "a process of another user"
-                raise UnitError(
-                    f"port {port} is in use by {who}, which this pipeline did not start. "
-                    f"Stop it, or choose other ports: -e pipeline_port_offset=10000"
-                )
-
-    def _signal_group(self, unit: Unit, number: signal.Signals, done: Callable[[], bool]) -> bool:
-        if not self.members(unit.name):
-            return False
-        # Members may fork while they are being signalled: repeat until the kernel shows the wanted state.
-        deadline = time.monotonic() + 10
-        while True:
-            for member in self.members(unit.name):
-                _signal(member.pid, number)
-            if _wait(done, 1):
-                return True
-            if time.monotonic() > deadline:
-                raise UnitError(f"{unit.name}: {number.name} had no effect within 10 s")
-
     def _program(self, unit: Unit) -> str:
         return _PROGRAM.format(
             name=unit.name,
@@ -452,45 +353,6 @@ class Supervisor:
             stop_timeout=unit.stop_timeout,
             log=_escape(str(self.log_path(unit.name))),
         )
-
-
-def receipt(
-    unit: Unit, verb: str, before: dict[str, Any], after: dict[str, Any], started: float, milestones: dict[str, float]
-) -> dict[str, Any]:
-    """What a verb did to a unit, from two observations of it. Times are epoch seconds."""
-    identities = {(member["pid"], member["start_time"]) for member in after["members"]}
-    return {
-        "unit": unit.name,
-        "verb": verb,
-        "before": before["members"],
-        "after": after["members"],
-        "ports": {port: {"before": before["ports"][port], "after": after["ports"][port]} for port in after["ports"]},
-        "answers": {"before": before["answers"], "after": after["answers"]},
-        "gone": all((member["pid"], member["start_time"]) not in identities for member in before["members"]),
-        "time": started,
-        "seconds": round(time.time() - started, 3),
-        "milestones": {name: round(seconds, 3) for name, seconds in milestones.items()},
-    }
-
-
-def in_parallel(units: Sequence[Unit], action: Callable[[Unit], bool]) -> list[bool]:
-    """Apply a verb to several units at once, so that stopping two costs the longer, not the sum."""
-    with ThreadPoolExecutor(max(1, len(units))) as pool:
-        return list(pool.map(action, units))
-
-
-def _wait(condition: Callable[[], bool], timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 def _command(unit: Unit) -> str:

@@ -21,8 +21,9 @@ class UnitError(Exception):
 class Unit:
     """How to run one server process, whatever the backend.
 
-    ``probe`` is a mapping for :func:`probes.probe`; ``config_files`` are watched: when their content differs from what
-    the running process was started with, a start becomes a restart. Times are in seconds.
+    ``probe`` is a mapping for :func:`probes.probe`; ``data`` are the directories that the process writes to;
+    ``config_files`` are watched: when their content differs from what the running process was started with, a start
+    becomes a restart. Times are in seconds.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Unit:
     host: str = "127.0.0.1"
     ports: Sequence[int] = ()
     probe: Mapping[str, Any] | None = None
+    data: Sequence[str] = ()
     config_files: Sequence[str] = ()
     stop_signal: str = "TERM"
     stop_timeout: float = 30.0
@@ -74,6 +76,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "host": {"type": "str", "default": "127.0.0.1"},
     "ports": {"type": "list", "elements": "int", "default": []},
     "probe": {"type": "dict"},
+    "data": {"type": "list", "elements": "path", "default": []},
     "config_files": {"type": "list", "elements": "path", "default": []},
     "stop_signal": {"type": "str", "default": "TERM"},
     "stop_timeout": {"type": "float", "default": 30.0},

@@ -56,47 +56,9 @@ guard:
     failed: {description: What could not be restored, in words., type: list, returned: healed}
 """
 
-import os
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.eventlog.drills.plugins.module_utils.guard import Guard, Reviver
+from ansible_collections.eventlog.drills.plugins.module_utils.guard import Guard, Reviver, armed, healed
 from ansible_collections.eventlog.drills.plugins.module_utils.units import UnitError
-
-
-def armed(guard: Guard, seconds: float) -> dict[str, Any]:
-    """Arm the guard; returns the module's result."""
-    os.makedirs(guard.folder, mode=0o700, exist_ok=True)
-    state = guard.arm(seconds)
-    before = guard.remembered()
-    return {
-        "changed": True,
-        "guard": {
-            "state": "armed",
-            "units": before.units if before else [],
-            "streaming": before.streaming if before else None,
-            "seconds": seconds,
-            "pid": state["pid"],
-        },
-    }
-
-
-def healed(guard: Guard) -> dict[str, Any]:
-    """Restore what ran before; returns the module's result."""
-    expired = guard.expired()
-    guard.dismiss()
-    done, failed = guard.heal()
-    before = guard.remembered()
-    return {
-        "changed": bool(done),
-        "guard": {
-            "state": "not healed" if failed else "healed",
-            "units": before.units if before else [],
-            "streaming": before.streaming if before else None,
-            "done": [*expired.get("done", []), *done],
-            "failed": failed,
-        },
-    }
 
 
 def main() -> None:

@@ -49,6 +49,7 @@ options:
       probe:
         description: Request that tells whether it serves; V(type) is one of tcp, kafka, cql, http, flink_job, socket.
         type: dict
+      data: {description: Directories that it writes to., type: list, elements: path, default: []}
       config_files: {description: Files whose change makes a start a restart., type: list, elements: path, default: []}
       stop_signal: {description: Signal that stops it gracefully., type: str, default: TERM}
       stop_timeout: {description: Seconds that a graceful stop may take., type: float, default: 30}
@@ -106,94 +107,12 @@ receipts:
 """
 
 import http.client
-import time
 import xmlrpc.client
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.eventlog.drills.plugins.module_utils.supervised import Supervisor, in_parallel, receipt
-from ansible_collections.eventlog.drills.plugins.module_utils.units import ARGUMENT_SPEC, Unit, UnitError
-
-VERBS = {
-    "stopped": Supervisor.stop,
-    "killed": Supervisor.kill,
-    "paused": Supervisor.pause,
-    "unpaused": Supervisor.unpause,
-}
-
-
-def would_change(supervisor: Supervisor, units: list[Unit], state: str) -> bool:
-    """What check mode answers: whether the verb would do anything."""
-    members = [member for unit in units for member in supervisor.members(unit.name)]
-    installed = set(supervisor.installed())
-    known = installed & {unit.name for unit in units} if units else installed
-    return {
-        "installed": any(supervisor.outdated(unit) for unit in units),
-        "started": any(not supervisor.current(unit) for unit in units),
-        "ready": False,
-        "observed": False,
-        "stopped": bool(members),
-        "killed": bool(members),
-        "paused": any(member.state != "T" for member in members),
-        "unpaused": any(member.state == "T" for member in members),
-        "absent": bool(known) or (not units and supervisor.alive()),
-    }[state]
-
-
-def start(
-    supervisor: Supervisor, units: list[Unit], wait: bool, since: float, milestones: dict[str, dict[str, float]]
-) -> bool:
-    """Start the units, and wait for them; what was started here and does not come up is stopped again."""
-    changed = supervisor.ensure_daemon()
-    started: list[Unit] = []
-    try:
-        for unit in units:
-            if supervisor.start(unit):
-                started.append(unit)
-        if wait:
-            milestones.update(supervisor.await_ready(units, since))
-    except UnitError:
-        in_parallel(started, supervisor.stop)
-        raise
-    return changed or bool(started)
-
-
-def apply(supervisor: Supervisor, units: list[Unit], state: str, wait: bool) -> dict[str, Any]:
-    """Bring the units to ``state``; returns the module's result."""
-    before = {unit.name: supervisor.observe(unit) for unit in units}
-    began, since = time.time(), time.monotonic()
-    milestones: dict[str, dict[str, float]] = {}
-    changed = False
-    if state == "installed":
-        changed = any([supervisor.install(unit) for unit in units])  # noqa: C419 (every unit, not the first)
-    elif state == "started":
-        changed = start(supervisor, units, wait, since, milestones) or changed
-    elif state in VERBS:
-        changed = any(in_parallel(units, lambda unit: VERBS[state](supervisor, unit)))
-    if state in ("ready", "unpaused"):  # what did not run before it was unpaused has nothing to come back to
-        awaited = [unit for unit in units if state == "ready" or before[unit.name]["members"]]
-        milestones.update(supervisor.await_ready(awaited, since))
-    after = {unit.name: supervisor.observe(unit) for unit in units}
-    return {
-        "changed": changed,
-        "receipts": [
-            receipt(unit, state, before[unit.name], after[unit.name], began, milestones.get(unit.name, {}))
-            for unit in units
-        ],
-    }
-
-
-def remove(supervisor: Supervisor, units: list[Unit]) -> dict[str, Any]:
-    """Stop and forget the units; without any, everything that is installed, and supervisord itself."""
-    everything = not units
-    targets = units or [supervisor.installed_unit(name) for name in supervisor.installed()]
-    for unit in targets:
-        supervisor.adopt(unit.name)
-    changed = any(in_parallel(targets, supervisor.stop))
-    changed = any([supervisor.remove(unit.name) for unit in targets]) or changed  # noqa: C419 (every unit)
-    if everything:
-        changed = supervisor.shutdown() or changed
-    return {"changed": changed, "receipts": []}
+from ansible_collections.eventlog.drills.plugins.module_utils.supervised import Supervisor
+from ansible_collections.eventlog.drills.plugins.module_utils.units import ARGUMENT_SPEC, UnitError
+from ansible_collections.eventlog.drills.plugins.module_utils.verbs import STATES, run
 
 
 def main() -> None:
@@ -209,7 +128,7 @@ def main() -> None:
             "state": {
                 "type": "str",
                 "required": True,
-                "choices": ["installed", "started", "ready", *VERBS, "observed", "absent"],
+                "choices": list(STATES),
             },
             "wait": {"type": "bool", "default": True},
         },
@@ -219,19 +138,7 @@ def main() -> None:
     args = module.params
     supervisor = Supervisor(args["root"], args["run"], args["name"], args["python"] or "", args["pythonpath"] or "")
     try:
-        units = [Unit.from_dict(unit) for unit in args["units"]]
-        if module.check_mode:
-            observed = {unit.name: supervisor.observe(unit) for unit in units}
-            module.exit_json(
-                changed=would_change(supervisor, units, args["state"]),
-                receipts=[
-                    receipt(unit, "observed", observed[unit.name], observed[unit.name], time.time(), {})
-                    for unit in units
-                ],
-            )
-        if args["state"] == "absent":
-            module.exit_json(**remove(supervisor, units))
-        module.exit_json(**apply(supervisor, units, args["state"], args["wait"]))
+        module.exit_json(**run(supervisor, args["units"], args["state"], wait=args["wait"], check=module.check_mode))
     except UnitError as error:
         module.fail_json(msg=str(error))
     except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:

@@ -20,7 +20,7 @@ _RULES: tuple[tuple[str, str, frozenset[str], tuple[str, ...], str], ...] = (
     (
         "flink",
         "ready",
-        frozenset({"killed", "paused"}),
+        frozenset({"killed", "paused", "cut"}),
         (
             "flink heartbeat.timeout",
             "flink restart-strategy.exponential-delay.initial-backoff",

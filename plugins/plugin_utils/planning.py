@@ -10,7 +10,15 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
 from ansible_collections.eventlog.drills.plugins.plugin_utils.observing import Phase
 
-_VERBS = {"stop": "stop", "kill": "kill (SIGKILL)", "pause": "pause (SIGSTOP)", "start": "start", "unpause": "continue"}
+_VERBS = {
+    "stop": "stop",
+    "kill": "kill (SIGKILL)",
+    "pause": "pause (SIGSTOP)",
+    "cut": "cut off the network",
+    "start": "start",
+    "unpause": "continue",
+    "join": "connect again",
+}
 
 
 def plan_lines(options: opening.Opening, host: Host, counts: Mapping[str, Any]) -> list[str]:

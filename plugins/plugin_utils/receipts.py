@@ -1,7 +1,8 @@
 """Judge the receipts of faults and undos: did it bite, is it back?
 
 A receipt is what the runtime saw of one unit right before and right after a verb: its processes by pid and start time,
-its ports, and whether it answered a request of its own protocol.
+its ports, and whether it answered a request of its own protocol. Of a unit that is a container it also holds what the
+engine says: whether it is frozen, and how it is connected.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any
 Receipt = Mapping[str, Any]
 
 #: Verbs that take a unit away, and the verb of its role that gives it back.
-FAULTS = {"stopped": "start", "killed": "start", "paused": "unpause"}
-UNDOS = frozenset({"started", "ready", "unpaused"})
+FAULTS = {"stopped": "start", "killed": "start", "paused": "unpause", "cut": "join"}
+UNDOS = frozenset({"started", "ready", "unpaused", "joined"})
 #: What a role's verb leaves in the receipt, for those that take a unit away.
-_VERB_OF = {"stop": "stopped", "kill": "killed", "pause": "paused"}
+_VERB_OF = {"stop": "stopped", "kill": "killed", "pause": "paused", "cut": "cut"}
 
 
 def identity(receipt: Receipt) -> tuple[str, str, float]:
@@ -38,6 +39,10 @@ def failure(receipt: Receipt) -> str:
         return _not_gone(receipt)
     if verb == "paused":
         return _not_paused(receipt)
+    if verb == "cut":
+        return _not_cut(receipt)
+    if verb == "joined":
+        return _not_joined(receipt) or _not_back(receipt)
     if verb in UNDOS:
         return _not_back(receipt)
     return f"has an unknown verb {verb!r}"
@@ -64,16 +69,48 @@ def _not_paused(receipt: Receipt) -> str:
         return "was not running before, so nothing was paused"
     if not receipt.get("after"):
         return "is gone instead of paused"
-    awake = [member["pid"] for member in receipt["after"] if member.get("state") != "T"]
+    # The freezer of a container shows in no letter of its processes' states; the engine tells.
+    awake = [member["pid"] for member in receipt["after"] if member.get("state") != "T" and not receipt.get("frozen")]
     if awake:
         return f"is not paused: {_pids(awake)}"
     return "still answers" if _answers(receipt) is True else ""
 
 
+def _not_cut(receipt: Receipt) -> str:
+    if not receipt.get("before"):
+        return "was not running before, so nothing was cut off"
+    if not receipt.get("after"):
+        return "is gone instead of cut off"
+    if _container(receipt).get("connected") is not False:
+        return "is still on its network"
+    opened = _ports(receipt, open_after=True)
+    if opened:
+        return f"still listens on port {opened}"
+    # A unit without ports is asked by other ways than the network.
+    return "still answers" if receipt.get("ports") and _answers(receipt) is True else ""
+
+
+def _not_joined(receipt: Receipt) -> str:
+    now = _container(receipt)
+    if not now.get("connected"):
+        return "is not on its network"
+    wanted = now["wanted"]
+    if now["address"] != wanted["address"]:
+        return f"has the address {now['address']} instead of {wanted['address']}"
+    missing = sorted(set(wanted["aliases"]) - set(now["aliases"]))
+    return f"is not known as {', '.join(missing)} any more" if missing else ""
+
+
+def _container(receipt: Receipt) -> Mapping[str, Any]:
+    """What the engine says of the unit's container after the verb."""
+    found: Mapping[str, Any] = (receipt.get("container") or {}).get("after") or {}
+    return found
+
+
 def _not_back(receipt: Receipt) -> str:
     if not receipt.get("after"):
         return "does not run"
-    asleep = [member["pid"] for member in receipt["after"] if member.get("state") == "T"]
+    asleep = [member["pid"] for member in receipt["after"] if member.get("state") == "T" or receipt.get("frozen")]
     if asleep:
         return f"is still paused: {_pids(asleep)}"
     if receipt.get("verb") == "started" and not receipt.get("milestones"):
@@ -153,11 +190,14 @@ def describe(receipt: Receipt) -> str:
         if not milestones and receipt.get("verb") == "started":
             return f"{unit} {_pids(_leaders(receipt, 'after'))} started, not waited for"
         seconds = milestones.get("ready", receipt.get("seconds"))
-        return f"{unit} {_pids(_leaders(receipt, 'after'))} ready {float(seconds or 0.0):.1f} s"
+        where = f" at {_container(receipt)['address']} again," if receipt.get("verb") == "joined" else ""
+        return f"{unit} {_pids(_leaders(receipt, 'after'))}{where} ready {float(seconds or 0.0):.1f} s"
     ports = ", ".join((receipt.get("ports") or {}).keys())
     if receipt.get("verb") == "paused":
         return f"{unit} {_pids(_leaders(receipt, 'before'))} paused, no answer"
     closed = f", port {ports} closed" if ports else ""
+    if receipt.get("verb") == "cut":
+        return f"{unit} {_pids(_leaders(receipt, 'before'))} off its network{closed}"
     return f"{unit} {_pids(_leaders(receipt, 'before'))} gone{closed}"
 
 

@@ -30,7 +30,8 @@ def find(mark: str) -> int:
             words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
         except OSError:
             continue
-        if DAEMON in words and mark.encode() in words:
+        # In a container the program that starts it has the same arguments.
+        if DAEMON in words and mark.encode() in words and words[0].endswith(b"java"):
             return int(entry.name)
     sys.exit(f"no process with the argument {mark}: Cassandra does not run")
 

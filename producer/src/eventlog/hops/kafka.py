@@ -16,6 +16,9 @@ from eventlog.hops.probe import Unreadable
 
 # A new topic, or a broker that has just come back: the partition has a leader in a moment.
 _MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+# A connection whose other end was cut off the network outlives its requests' time-outs, and then answers none of them
+# for minutes after the network is back: a client that has been without an answer for so long (seconds) is made anew.
+_RENEW_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class KafkaHop:
         self._properties = client_properties(config, request_timeout)
         self._transport_error: str | None = None
         self._admin: AdminClient | None = None
+        self._answered = 0.0  # when the client was made or last had an answer
 
     def read(self) -> KafkaReading:
         """Raises Unreadable when the broker does not answer or the topic does not exist."""
@@ -71,15 +75,21 @@ class KafkaHop:
         try:
             while True:
                 try:
-                    return self._read()
+                    reading = self._read()
                 except KafkaException as error:
                     if error.args[0].code() not in _MOVING or time.monotonic() > until:
                         raise
                     time.sleep(0.1)  # a leader is being elected, or has just been, which the broker does not announce
+                else:
+                    self._answered = time.monotonic()
+                    return reading
         except KafkaException as error:
             raise Unreadable(self._explain(error.args[0])) from error
         except concurrent.futures.TimeoutError as error:
             raise Unreadable(f"no answer within {self._timeout:g} s") from error
+        finally:
+            if time.monotonic() - self._answered > _RENEW_SECONDS:
+                self._admin = None
 
     def close(self) -> None:
         self._admin = None
@@ -87,6 +97,7 @@ class KafkaHop:
     def _read(self) -> KafkaReading:
         if self._admin is None:
             self._admin = AdminClient({**self._properties, "error_cb": self._remember})
+            self._answered = time.monotonic()
         described = self._admin.describe_topics(
             TopicCollection([self._topic, self._dead_letter_topic]), request_timeout=self._timeout
         )

@@ -16,7 +16,8 @@ LEAST_TOKEN = 16  # characters; shorter ones can be guessed
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``token``: what a client must present, None on loopback; ``log_seconds``: between two lines in the log."""
+    """``token``: what a client must present, None on loopback or a private network; ``log_seconds``: between two lines
+    in the log."""
 
     token: str | None
     log_seconds: float
@@ -30,7 +31,11 @@ class Settings:
 
 
 def read_settings(path: Path, config: Config) -> Settings:
-    """The optional keys ``monitor.token_file`` and ``monitor.log_seconds`` of the file at ``path``.
+    """The optional keys ``monitor.token_file``, ``monitor.private_network`` and ``monitor.log_seconds`` of the file at
+    ``path``.
+
+    ``private_network`` says that only the pipeline's own containers, and whoever may publish their ports, can reach the
+    address, which cannot be told from the address itself.
 
     Raises ConfigError, also when the monitor would listen beyond this machine without a token.
     """
@@ -41,7 +46,10 @@ def read_settings(path: Path, config: Config) -> Settings:
     token_file = section.get("token_file")
     if token_file is not None:
         return Settings(_read_token(path, token_file), float(log_seconds))
-    if not is_loopback(config.monitor.host):
+    private = section.get("private_network", False)
+    if not isinstance(private, bool):
+        raise ConfigError(f"{path}: monitor.private_network is {private!r}, expected true or false")
+    if not (private or is_loopback(config.monitor.host)):
         raise ConfigError(
             f"{path}: monitor.host is {config.monitor.host}, which others can reach: set monitor.token_file to a file"
             f" holding a token of at least {LEAST_TOKEN} characters, or listen on 127.0.0.1"

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import supervisor as supervisor_package
 from ansible_collections.eventlog.drills.plugins.module_utils import supervised
+from ansible_collections.eventlog.drills.plugins.module_utils.backend import receipt
 from ansible_collections.eventlog.drills.plugins.module_utils.processes import group_members, read_member
-from ansible_collections.eventlog.drills.plugins.module_utils.supervised import Supervisor, receipt
+from ansible_collections.eventlog.drills.plugins.module_utils.supervised import Supervisor
 from ansible_collections.eventlog.drills.plugins.module_utils.units import Unit, UnitError
 
 from tests.unit.conftest import wait_for

@@ -9,6 +9,12 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import receipts
 
 LEADER = {"pid": 4711, "pgid": 4711, "start_time": 100, "state": "S", "cmdline": "java kafka.Kafka"}
 WORKER = {"pid": 4712, "pgid": 4711, "start_time": 101, "state": "S", "cmdline": "python worker"}
+CONNECTED = {
+    "connected": True,
+    "address": "172.30.0.11",
+    "aliases": ["kafka"],
+    "wanted": {"address": "172.30.0.11", "aliases": ["kafka"]},
+}
 RESTARTED = {**LEADER, "pid": 5811, "pgid": 5811, "start_time": 900}
 
 
@@ -27,10 +33,14 @@ def receipt(verb: str, **changes: Any) -> dict[str, Any]:
         "gone": away,
         "milestones": {"process": 0.1, "ready": 1.2} if verb in receipts.UNDOS else {},
     }
+    if verb in ("cut", "joined"):
+        proof["after"] = proof["before"] or [LEADER]
+        proof["ports"]["9092"]["after"] = verb == "joined"
+        proof["container"] = {"after": CONNECTED if verb == "joined" else {**CONNECTED, "connected": False}}
     return {**proof, **changes}
 
 
-@pytest.mark.parametrize("verb", ["stopped", "killed", "paused", "started", "ready", "unpaused"])
+@pytest.mark.parametrize("verb", ["stopped", "killed", "paused", "started", "ready", "unpaused", "cut", "joined"])
 def test_a_proof_is_accepted(verb: str) -> None:
     assert receipts.judged(receipt(verb))["ok"] is True
 
@@ -51,6 +61,21 @@ def test_a_proof_is_accepted(verb: str) -> None:
         ("started", {"ports": {"9092": {"before": False, "after": False}}}, "does not listen on port 9092"),
         ("started", {"answers": {"before": False, "after": False}}, "does not answer"),
         ("unpaused", {"after": [{**LEADER, "state": "T"}]}, "is still paused: pid 4711"),
+        ("paused", {"after": [LEADER], "frozen": False}, "is not paused: pid 4711"),
+        ("unpaused", {"after": [LEADER], "frozen": True}, "is still paused: pid 4711"),
+        ("cut", {"before": []}, "nothing was cut off"),
+        ("cut", {"after": []}, "is gone instead of cut off"),
+        ("cut", {"container": {"after": CONNECTED}}, "is still on its network"),
+        ("cut", {"ports": {"9092": {"before": True, "after": True}}}, "still listens on port 9092"),
+        ("cut", {"answers": {"before": True, "after": True}}, "still answers"),
+        ("joined", {"container": {"after": {**CONNECTED, "connected": False}}}, "is not on its network"),
+        (
+            "joined",
+            {"container": {"after": {**CONNECTED, "address": "172.30.0.2"}}},
+            "has the address 172.30.0.2 instead",
+        ),
+        ("joined", {"container": {"after": {**CONNECTED, "aliases": []}}}, "is not known as kafka any more"),
+        ("joined", {"answers": {"before": False, "after": False}}, "does not answer"),
         ("sung", {}, "has an unknown verb"),
     ],
 )
@@ -58,6 +83,10 @@ def test_a_refutation_is_named(verb: str, changes: dict[str, Any], why: str) -> 
     found = receipts.judged(receipt(verb, **changes))
     assert found["ok"] is False
     assert why in found["why"]
+
+
+def test_a_frozen_container_counts_as_paused_although_its_processes_have_other_letters() -> None:
+    assert receipts.failure(receipt("paused", after=[LEADER], frozen=True)) == ""
 
 
 def test_a_unit_without_ports_or_probe_is_judged_by_its_processes() -> None:
