@@ -55,7 +55,7 @@ def stages(folder: Path) -> list[Stage]:
     return [
         Stage("check", ["python", "tools/check.py"], 15),
         Stage("trees", ["ansible-playbook", "tests/trees.yml", "-e", f"trees_environment={folder}/trees.env"], 20),
-        Stage("processes", pytest("processes", "-m", "not (kafka or cassandra)", *PROCESS_TESTS), 8),
+        Stage("processes", pytest("processes", "-m", "not (kafka or cassandra)", *PROCESS_TESTS), 15),
         Stage("producer", pytest("producer", "-m", "kafka or cassandra", "producer/tests"), 12),
         Stage(
             "sink",
