@@ -16,7 +16,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, N
 from cassandra.concurrent import execute_concurrent
 from cassandra.policies import DCAwareRoundRobinPolicy
 from cassandra.query import BatchStatement, BatchType
-from producer_harness import free_ports, wait_until
+from producer_harness import free_ports, freeze, wait_until
 
 SCHEMA = Path(__file__).parents[2] / "roles" / "cassandra" / "templates" / "schema.cql.j2"
 KEYSPACE = "eventlog"
@@ -99,7 +99,8 @@ class CassandraServer:
 
     def freeze(self) -> None:
         """SIGSTOP: it accepts connections and answers nothing."""
-        self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""

@@ -33,6 +33,20 @@ def wait_until(condition: Callable[[], bool], timeout: float, what: str, interva
     return time.monotonic() - begin
 
 
+def freeze(pid: int) -> None:
+    """SIGSTOP to the group that a process leads; every thread of that process has stopped afterwards."""
+    os.killpg(pid, signal.SIGSTOP)
+
+    def stopped() -> bool:
+        try:
+            stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+        except OSError:  # a thread ended meanwhile
+            return False
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+    wait_until(stopped, 10, f"process {pid} has stopped")
+
+
 def free_ports(count: int) -> list[int]:
     """``count`` TCP ports that were free on loopback a moment ago."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
@@ -91,7 +105,7 @@ class KafkaBroker:
     def freeze(self) -> None:
         """SIGSTOP: it keeps its port, accepts connections and says nothing."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def thaw(self) -> None:
         """SIGCONT."""
@@ -135,11 +149,8 @@ class KafkaBroker:
         )
         try:
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            missing = {
-                number: ends[1]
-                for number in partitions
-                if (ends := consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10))[0] < ends[1]
-            }
+            bounds = {number: _bounds(consumer, topic, number) for number in partitions}
+            missing = {number: end for number, (first, end) in bounds.items() if first < end}
             consumer.assign([TopicPartition(topic, number, 0) for number in missing])
             found: list[tuple[int, int, bytes, bytes]] = []
             deadline = time.monotonic() + 60
@@ -210,6 +221,21 @@ class KafkaBroker:
         }
         text = "".join(f"{key}={value}\n" for key, value in properties.items())
         (self._folder / "server.properties").write_text(text)
+
+
+def _bounds(consumer: Consumer, topic: str, number: int) -> tuple[int, int]:
+    """First and end offset of a partition; a broker that has just come back may not lead it yet."""
+    found: list[tuple[int, int]] = []
+
+    def ask() -> bool:
+        try:
+            found.append(consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10))
+        except KafkaException:
+            return False
+        return True
+
+    wait_until(ask, START_DEADLINE, f"partition {number} of {topic} has a leader")
+    return found[0]
 
 
 class ProducerProcess:

@@ -59,11 +59,11 @@ def interrupt(pipeline: Pipeline, drill: str, kind: str, phase: str, number: sig
         process.wait(60)
 
 
-def heals(pipeline: Pipeline) -> None:
+def heals(pipeline: Pipeline, outcomes: frozenset[str] = frozenset({"ABORTED (healed)"})) -> None:
     """Everything is back without anybody's help; healing closes the journal and finds nothing lost."""
     wait_for(lambda: all(pipeline.members(unit) for unit in UNITS), LEASE + RETURN_SECONDS, "every unit is back")
     pipeline.play("heal", drill_steady_within=300)
-    assert pipeline.verdict()["outcome"] == "ABORTED (healed)"
+    assert pipeline.verdict()["outcome"] in outcomes
     assert pipeline.counts()["producer"]["streaming"]
     counts = pipeline.drained(300)["producer"]
     source, count = counts["source"], counts["count"]
@@ -78,7 +78,8 @@ def test_every_signal_in_some_phase(pipeline: Pipeline, phase: str, number: sign
 
     interrupt(pipeline, "kafka", kind, name, number, hold=8 if phase in ("recovery", "books") else HOLD)
 
-    heals(pipeline)
+    # While the books are being closed nothing is away any more: the drill may be done before the signal comes.
+    heals(pipeline, frozenset({"ABORTED (healed)", *(["PASS"] if phase == "books" else [])}))
 
 
 @pytest.mark.matrix
@@ -89,7 +90,8 @@ def test_every_signal_in_every_phase(pipeline: Pipeline, phase: str, number: sig
 
     interrupt(pipeline, "kafka", kind, name, number, hold=8 if phase in ("recovery", "books") else HOLD)
 
-    heals(pipeline)
+    # While the books are being closed nothing is away any more: the drill may be done before the signal comes.
+    heals(pipeline, frozenset({"ABORTED (healed)", *(["PASS"] if phase == "books" else [])}))
 
 
 @pytest.mark.matrix

@@ -37,7 +37,7 @@ class RateRequest(BaseModel):
     """A new rate, in events per second."""
 
     model_config = ConfigDict(extra="forbid")
-    rate: float = Field(ge=RATE_MIN, le=RATE_MAX)
+    rate: float = Field(strict=True, ge=RATE_MIN, le=RATE_MAX)  # strict: true is no number
 
 
 class Controlled(BaseModel):

@@ -21,7 +21,9 @@ from eventlog.monitor.memory import HISTORY_SECONDS
 LOST_SECONDS = 180.0
 PAST_BANDS = 256  # of earlier drills that are kept at most
 
-Time = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False, description="epoch seconds, the monitor's clock")]
+Time = Annotated[
+    float, Field(strict=True, ge=0, le=1e11, allow_inf_nan=False, description="epoch seconds, the monitor's clock")
+]
 Name = Annotated[str, Field(min_length=1, max_length=120)]
 
 
