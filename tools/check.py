@@ -16,7 +16,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-PLAYBOOKS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "playbooks").glob("*.yml"))
 STAND_IN = sorted(
     str(path.relative_to(ROOT)) for path in (ROOT / "tests/unit/plugins/plugin_utils/stand_in").rglob("*.py")
 )
@@ -34,12 +33,12 @@ class Check:
 # The longest first, so that the shorter ones fill the other core. Tests that watch real processes by the clock have
 # their stage in `make test`, where nothing runs beside them.
 CHECKS = (
+    # Of every playbook it also checks the syntax.
     Check("ansible-lint", ("ansible-lint", "--nocolor", "-q")),
     Check(
         "unit tests",
         ("pytest", "-q", "-m", "not (kafka or cassandra or pipeline or e2e)", "--ignore-glob=*_process.py"),
     ),
-    Check("syntax", ("ansible-playbook", "--syntax-check", *PLAYBOOKS)),
     Check("types", ("mypy",)),
     Check("types, producer", ("mypy", "producer/tests"), search="producer/tests"),
     Check("types, job", ("mypy", "flink_job/tests"), search="flink_job/tests"),

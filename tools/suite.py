@@ -23,8 +23,11 @@ RUN = (
     "EVENTLOG_TEST_RUN"  # every process of a run, detached ones included, inherits it: that is how leftovers are found
 )
 LOG_LINES = 25
-E2E = tuple(f"tests/e2e/test_{name}.py" for name in ("drill_flink", "faults", "losses", "signals"))
-PROCESS_TESTS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/tests/test_*_process.py"))
+E2E = tuple(f"tests/e2e/test_{name}.py" for name in ("drill_flink", "faults", "losses", "signals", "watching"))
+PROCESS_TESTS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*/tests/test_*_process.py"), *ROOT.glob("tests/unit/**/test_*_process.py"))
+)
 
 # A role by itself, and the whole pipeline on each runtime.
 SCENARIOS = ("default", "process", "docker")
@@ -85,6 +88,7 @@ def environment(folder: Path) -> dict[str, str]:
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
+        "EVENTLOG_PICTURES": os.environ.get("EVENTLOG_PICTURES", str(ROOT / "runs" / "pictures")),
         RUN: str(folder),
     }
     with contextlib.suppress(FileNotFoundError):

@@ -249,8 +249,9 @@ def test_cassandra_away_and_back(stack: Stack) -> None:
         stack.start_cassandra()
         reached = stack.processed()
         assert stack.jobmanager is not None
-        # The stop that was asked for is still pending in the JobManager and completes now.
-        assert stack.jobmanager.wait(PATIENCE) == 0
+        # The stop that was asked for is still pending in the JobManager and completes now. Its status is 2 when it ends
+        # without anybody having fetched the outcome of the savepoint.
+        assert stack.jobmanager.wait(PATIENCE) in (0, 2)
         stack.stop_flink()
         assert stack.processed() >= reached
         start(stack)

@@ -234,7 +234,9 @@ class Supervisor(Backend):
         try:
             self.rpc.startProcess(unit.name, False)
         except xmlrpc.client.Fault as fault:
-            raise UnitError(f"{unit.name} did not start: {fault.faultString}") from fault
+            # A process that ends within the call is reported so, and why is in its log only.
+            said = self._said(unit, offset)
+            raise UnitError(f"{unit.name} did not start: {fault.faultString}{said and ': '}{said}") from fault
         self._write_record(unit.name, self._leader(unit, offset), digest, offset)
         return True
 
@@ -312,6 +314,14 @@ class Supervisor(Backend):
 
         wait(reaped, SWEEP_SECONDS)
 
+    def _said(self, unit: Unit, log_offset: int) -> str:
+        """The end of what the unit has written to its log since ``log_offset``."""
+        try:
+            text = self.log_path(unit.name).read_bytes()[log_offset:].decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return text.strip()[-1500:]
+
     def _leader(self, unit: Unit, log_offset: int) -> Member:
         """The process that supervisord has just forked, once it leads the process group that makes it findable."""
         info = self.rpc.getProcessInfo(unit.name)
@@ -320,12 +330,8 @@ class Supervisor(Backend):
             time.sleep(FORK_SECONDS)
             leader = read_member(leader.pid)
         if leader is None:
-            with contextlib.suppress(OSError):
-                text = self.log_path(unit.name).read_bytes()[log_offset:].decode("utf-8", "replace")
-                raise UnitError(
-                    f"{unit.name} ended at once ({info['description'] or info['spawnerr']}): {text.strip()[-1500:]}"
-                )
-            raise UnitError(f"{unit.name} did not start: {info['spawnerr'] or info['description']}")
+            said = self._said(unit, log_offset)
+            raise UnitError(f"{unit.name} ended at once ({info['description'] or info['spawnerr']}): {said}")
         return leader
 
     def _load(self, unit: Unit) -> None:

@@ -11,10 +11,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.console_harness import NARROW, WIDE
-from tests.e2e.pipeline import Pipeline, wait_for
+from tests.e2e.pipeline import Pipeline, further_monitor, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
+TOKEN = "a-token-that-nobody-guesses"
 BUDGET = 600  # how fast a shared machine recovers is no matter of these tests
 
 
@@ -96,6 +97,22 @@ def test_the_stream_is_paused_and_resumed_from_the_page(page: Page, pipeline: Pi
     page.locator("#set").click()
     wait_for(lambda: pipeline.counts()["producer"]["rate"] == 25.0, 15, "the rate is set")
     pipeline.post("rate", {"rate": 10.0})
+
+
+def test_others_need_the_token(browser: Browser, pipeline: Pipeline, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    with further_monitor(pipeline, tmp_path, host="0.0.0.0", token_file=str(file)) as guarded:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{guarded.port}/monitor")
+        page.get_by_label("Token").fill("not-the-token-at-all")
+        page.get_by_role("button").click()
+        expect(page.get_by_role("alert")).not_to_be_empty()
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button").click()
+        expect(page.locator("#link")).to_have_text("live")
+        wait_for(lambda: count(page, "producer") > 0, 30, "the figures are there")
+        page.close()
 
 
 def test_a_drill_announces_its_phases(page: Page, pipeline: Pipeline, pictures: Path) -> None:

@@ -281,6 +281,40 @@ class Pipeline:
         return found
 
 
+@dataclass(frozen=True)
+class Monitor:
+    """A further monitor of a pipeline, with settings of its own."""
+
+    port: int
+    pid: int
+
+
+@contextlib.contextmanager
+def further_monitor(pipeline: Pipeline, folder: Path, **settings: str | float) -> Iterator[Monitor]:
+    """A second monitor of the same pipeline meanwhile; ``settings`` are those of the section ``monitor``."""
+    port = pipeline.port(5000)
+    while port == pipeline.port(5000):
+        port = 5000 + free_offset()
+    shared, _, _ = (pipeline.root / "etc" / "pipeline.toml").read_text().partition("[monitor]")
+    values = {"host": "127.0.0.1", "port": port, "refresh_seconds": 1.0, **settings}
+    config = folder / "pipeline.toml"
+    config.write_text(
+        f"{shared}[monitor]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    )
+    with (folder / "monitor.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "eventlog.monitor", "--config", str(config)],
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "producer" / "src")},
+        )
+    try:
+        wait_for(lambda: port_owner(port), 60, "the further monitor listens")
+        yield Monitor(port, process.pid)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
 def _lives(pid: int) -> bool:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

@@ -98,13 +98,21 @@ def test_an_unknown_service_is_one_clear_error(pipeline: Pipeline) -> None:
 
 
 def test_a_server_that_does_not_come_up_shows_its_last_lines_and_leaves_nothing_half_running(cold: Pipeline) -> None:
-    run = cold.play("site", expect=1, kafka_properties={"log.cleaner.threads": "lots"})
+    run = cold.play("site", expect=1, kafka_properties={"metric.reporters": "no.such.Reporter"})
 
     assert "kafka ended while it was starting" in run.output
-    assert "log.cleaner.threads" in run.output
+    assert "no.such.Reporter" in run.output
     assert f"Last lines of {cold.root}/logs/kafka.log" in run.output
     assert cold.members("kafka") == []
     assert cold.members("cassandra") == []
+
+
+def test_a_wrong_property_is_one_clear_error(cold: Pipeline) -> None:
+    run = cold.play("site", expect=1, kafka_properties={"log.cleaner.threads": "lots"})
+
+    assert "Kafka's storage cannot be formatted" in run.output
+    assert "Invalid value lots for configuration log.cleaner.threads: Not a number" in run.output
+    assert "\tat " not in run.output
 
 
 def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(cold: Pipeline, tmp_path: Path) -> None:

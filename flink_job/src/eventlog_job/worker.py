@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Callable
+import time
 from typing import Any, Protocol
 
 import pandas as pd
@@ -46,7 +46,7 @@ class Worker:
         counters = Counters(*(group.counter(name) for name in ("written", "retried", "rewritten", "rejected")))
         attempt = new_attempt()
         self._stop = threading.Event()
-        follow_ancestors(self._stop)
+        follow_ancestors()
         self._store = Store(config, self._stop, counters.retried.inc)
         topics = Topics(config.bootstrap_servers, config.kafka_client)
         ask = functools.partial(_ask_topic_id, config, topics, self._stop)
@@ -64,20 +64,20 @@ class Worker:
         self._store.close()
 
 
-def follow_ancestors(stop: threading.Event, die: Callable[[int], None] = os._exit) -> None:
+@functools.cache  # a process that makes another worker, for a restarted task, is watched already
+def follow_ancestors() -> None:
     """Ends this process, with status 1, when one of those that started it is gone.
 
     A killed TaskManager leaves its Python workers behind: they would wait for Cassandra for ever and write to it long
-    after their successors have started.
+    after their successors have started. An orphan may have closed its worker by itself and still linger in a thread of
+    its libraries, so nothing ends the watch but the process. It says nothing: whoever would hear it is gone.
     """
     chain = _ancestors()
 
     def look() -> None:
-        while not stop.wait(_LOOK_EVERY):
-            if _ancestors() != chain:
-                _LOG.error("the TaskManager is gone; worker %d ends", os.getpid())
-                die(1)
-                return
+        while _ancestors() == chain:
+            time.sleep(_LOOK_EVERY)
+        os._exit(1)
 
     threading.Thread(target=look, name="follow-ancestors", daemon=True).start()
 

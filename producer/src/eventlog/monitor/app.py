@@ -129,7 +129,7 @@ def resume(config: CurrentConfig) -> Controlled:
     return _control(config, {"do": "resume"})
 
 
-@router.post("/api/v1/rate", responses=documented(409, 503))
+@router.post("/api/v1/rate", responses=documented(400, 409, 503))
 def rate(config: CurrentConfig, wanted: RateRequest) -> Controlled:
     """Change the rate, now and for later starts of the producer."""
     return _control(config, {"do": "rate", "rate": wanted.rate})
@@ -141,7 +141,7 @@ def drill(drills: CurrentDrills) -> Stage:
     return drills.stage()
 
 
-@router.put("/api/v1/drill", responses=documented(409))
+@router.put("/api/v1/drill", responses=documented(400, 409))
 def announce(request: Request, drills: CurrentDrills, wanted: Drill) -> Stage:
     """Announce how a drill stands: the whole of it every time, in any order; what is older than known is refused."""
     try:

@@ -1,0 +1,163 @@
+"""The monitor under load: many open pages, very many refreshes, a long outage. All of it beside real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import websockets
+
+from tests.e2e.pipeline import ROOT, Pipeline, further_monitor, wait_for
+
+pytestmark = pytest.mark.e2e
+
+PAGES = 50
+RATE = 1000.0  # events per second
+ROUNDS, ROUND_SECONDS = 3, 10.0
+REFRESHES = 28_800  # of eight hours, one a second
+WARM = REFRESHES // 4  # until every cache and the history of the page are filled
+SLOPE_LIMIT = 2 << 20  # bytes in eight hours: what a page of garbage of the allocator's makes, but no leak
+RESIDENT_LIMIT = 200 << 20  # bytes
+OUTAGE_SECONDS = 600
+
+
+def resident(pid: int) -> int:
+    """Resident memory of a process, bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def metrics(port: int) -> dict[str, float]:
+    """The monitor's figures for Prometheus; of those with labels only the last."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.split("{")[0].split()[0]: float(line.split()[-1]) for line in lines if not line.startswith("#")}
+
+
+async def _look(url: str, seen: list[int], number: int) -> None:
+    async with websockets.connect(url, max_size=None) as page:
+        async for _ in page:
+            seen[number] += 1
+
+
+@contextlib.contextmanager
+def open_pages(port: int, count: int) -> Iterator[list[int]]:
+    """Pages that listen to the feed meanwhile; gives how many messages each has had."""
+    seen = [0] * count
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        await asyncio.gather(*(_look(f"ws://127.0.0.1:{port}/api/v1/live", seen, number) for number in range(count)))
+
+    task = loop.create_task(serve())
+    thread = threading.Thread(target=_run, args=(loop, task), daemon=True)
+    thread.start()
+    try:
+        wait_for(lambda: all(seen), 30, f"{count} pages are open")
+        yield seen
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        loop.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        loop.run_until_complete(task)
+
+
+def speed(pipeline: Pipeline, seconds: float) -> float:
+    """Events per second that the producer generates, over that long."""
+    first = pipeline.counts()
+    time.sleep(seconds)
+    last = pipeline.counts()
+    return float((last["producer"]["count"] - first["producer"]["count"]) / (last["time"] - first["time"]))
+
+
+def test_open_pages_do_not_slow_the_producer(pipeline: Pipeline) -> None:
+    pipeline.post("rate", {"rate": RATE})
+    alone, watched = [], []
+    try:
+        for _ in range(ROUNDS):
+            alone.append(speed(pipeline, ROUND_SECONDS))
+            with open_pages(pipeline.port(5000), PAGES) as seen:
+                before = list(seen)
+                watched.append(speed(pipeline, ROUND_SECONDS))
+                assert all(now > then for now, then in zip(seen, before, strict=True)), "every page is told"
+    finally:
+        pipeline.post("rate", {"rate": 10.0})
+    print(f"producer alone {alone}, watched by {PAGES} pages {watched}")
+    assert abs(sum(watched) / sum(alone) - 1) < 0.05
+    pipeline.drained(300)
+    pipeline.post("resume")
+
+
+@pytest.mark.parametrize("name", ["alerts.yml", "dashboard.json"])
+def test_every_metric_of_the_alerts_and_the_dashboard_is_there(pipeline: Pipeline, name: str) -> None:
+    wanted = set(re.findall(r"eventlog_[a-z_]+", (ROOT / "docs" / "prometheus" / name).read_text()))
+
+    assert len(wanted) > 10
+    assert wanted <= metrics(pipeline.port(5000)).keys()
+
+
+@pytest.mark.matrix
+def test_eight_hours_of_refreshes_leave_memory_flat(pipeline: Pipeline, tmp_path: Path) -> None:
+    # One that reads as fast as it can.
+    with further_monitor(pipeline, tmp_path, refresh_seconds=0.01) as monitor:
+        measured: list[tuple[int, int]] = []
+
+        def refreshes() -> int:
+            return int(metrics(monitor.port)["eventlog_refreshes_total"])
+
+        wait_for(refreshes, 60, "it refreshes")
+        with open_pages(monitor.port, 1):
+            done = refreshes()
+            while done < WARM + REFRESHES:
+                time.sleep(5)
+                done = refreshes()
+                if done >= WARM:
+                    measured.append((done, resident(monitor.pid)))
+    slope = slope_of(measured) * REFRESHES
+    print(
+        f"{len(measured)} measurements, {slope / 2**20:+.2f} MiB in {REFRESHES} refreshes, {measured[-1][1] >> 20} MiB"
+    )
+    assert slope < SLOPE_LIMIT
+    assert measured[-1][1] < RESIDENT_LIMIT
+
+
+def slope_of(points: list[tuple[int, int]]) -> float:
+    """The least-squares slope."""
+    n = len(points)
+    mean_x, mean_y = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
+
+
+@pytest.mark.matrix
+def test_a_long_outage_of_kafka_needs_no_memory(pipeline: Pipeline) -> None:
+    pipeline.play("stop", service="kafka")
+    highest = dict.fromkeys(("producer", "monitor"), 0)
+    try:
+        pipeline.post("rate", {"rate": RATE})
+        with open_pages(pipeline.port(5000), 1):
+            end = time.monotonic() + OUTAGE_SECONDS
+            while time.monotonic() < end:
+                time.sleep(2)
+                for unit in highest:
+                    used = sum(resident(pid) for pid in pipeline.members(unit))
+                    highest[unit] = max(highest[unit], used)
+            counts = pipeline.counts()["producer"]
+    finally:
+        pipeline.post("rate", {"rate": 10.0})
+        pipeline.play("start", service="kafka")
+    print({unit: f"{used / 2**20:.0f} MiB" for unit, used in highest.items()}, counts)
+    assert counts["buffered"] > 0.95 * RATE * OUTAGE_SECONDS
+    assert all(used < RESIDENT_LIMIT for used in highest.values()), highest
+    pipeline.drained(900)
+    pipeline.post("resume")
