@@ -79,8 +79,8 @@ def start(folder: Path) -> str:
     deadline = time.monotonic() + SECONDS
     while not answers(where):
         if process.poll() is not None or time.monotonic() > deadline:
-            stop(folder)
             last = (folder / "engine.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
+            stop(folder)
             sys.exit("\n  ".join(["eventlog-drills: the Docker engine does not start:", *last]))
         time.sleep(0.1)
     return f"unix://{where}"
