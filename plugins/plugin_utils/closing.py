@@ -26,8 +26,9 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.story import Story
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Verdict
 
 #: Samples at either end of the drill that the law of counts is taken from; counts of one sample are read milliseconds
-#: apart, so a single one may be off by what passed meanwhile.
+#: apart (on a machine that is overloaded, seconds), so a single one may be off by what passed meanwhile.
 LAW_SAMPLES = 8
+LAW_SECONDS = 30.0  #: that are waited for so many at most
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,20 @@ def _conserve(rehearsal: Rehearsal, balanced: ledger.Ledger, opened: float, clos
     too large: of several samples the largest is the true one.
     """
     before = _copies([s for s in rehearsal.samples if float(s["time"]) <= opened][-LAW_SAMPLES:])
-    after = _copies([s for s in rehearsal.samples if float(s["time"]) >= closed][-LAW_SAMPLES:])
-    if not before or not after:
+    constant = max((copies for copies, _ in before), default=0)
+
+    def after() -> list[tuple[int, Snapshot]]:
+        return _copies([s for s in rehearsal.samples if float(s["time"]) >= closed][-LAW_SAMPLES:])
+
+    def sure() -> bool:
+        found = after()
+        return len(found) == LAW_SAMPLES or any(copies >= constant + balanced.repeated for copies, _ in found)
+
+    rehearsal.follow(sure, until=time.time() + LAW_SECONDS)
+    if not before or not after():
         rehearsal.note("conservation", residual=None, reason="too few samples at the begin or the close")
         return
-    constant = max(copies for copies, _ in before)
-    _, sample = max(after, key=lambda found: found[0])
+    _, sample = max(after(), key=lambda found: found[0])
     law = Conservation(
         kafka=int(sample["kafka"]["count"]),
         cassandra=int(sample["cassandra"]["count"]),
