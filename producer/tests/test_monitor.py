@@ -104,6 +104,7 @@ def test_the_names_of_this_machine_are_good(client: TestClient, name: str) -> No
     [
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
         {"Origin": "http://127.0.0.1:5001"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Origin": MONITOR},
@@ -114,7 +115,15 @@ def test_pages_of_others_may_change_nothing(client: TestClient, headers: dict[st
     assert client.get("/healthz", headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("headers", [{}, {"Origin": MONITOR}, {"Origin": MONITOR, "Sec-Fetch-Site": "same-origin"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": MONITOR},
+        {"Origin": MONITOR, "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "null", "Sec-Fetch-Site": "same-origin"},  # our own form, whose page sends no referrer
+    ],
+)
 def test_our_own_page_and_no_page_may(client: TestClient, headers: dict[str, str]) -> None:
     assert client.post("/api/v1/pause", headers=headers).status_code == 503
 

@@ -215,7 +215,10 @@ def test_a_topic_deleted_and_created_again_is_filled(make_producer: Make, kafka:
         base = producer.ask("status")["acked"]
         producer.until_beyond("acked", base + 500, 60)
         kafka.delete_topic(topic)
-        # Nothing is acknowledged any more: from here on every event belongs to the new topic.
+        # Once nothing is acknowledged any more, every further event belongs to the new topic.
+        acked = -1
+        while acked != (acked := producer.ask("status")["acked"]):
+            time.sleep(1)
         gone = producer.ask("status")["count"]
         producer.until_beyond("count", gone + 500, 20)
         kafka.create_topic(topic)

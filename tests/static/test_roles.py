@@ -83,7 +83,7 @@ def test_verbs_are_included_without_extension_and_by_full_name(path: Path) -> No
             assert not str(wanted.get("tasks_from", "")).endswith(".yml"), wanted
             assert wanted["name"].startswith("eventlog.drills."), wanted
             name, verb = wanted["name"].rpartition(".")[2], wanted.get("tasks_from", "main")
-            if "{{" not in name + verb:
+            if "{{" not in wanted["name"] + verb:
                 assert (ROOT / "roles" / name / "tasks" / f"{verb}.yml").exists(), wanted
 
 

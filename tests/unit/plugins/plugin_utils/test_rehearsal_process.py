@@ -166,6 +166,7 @@ def test_a_recovery_that_never_ends(stage: Stage) -> None:
     result = observing.observe(rehearsal, Phase("recovery", until="converged", within=0.5))
     assert result["ok"] is False
     assert result["recovery"]["reason"] == "flink does not answer: connection refused"
+    rehearsal.stop_sampler()
 
 
 def test_a_recovery_over_its_budget_is_degraded(stage: Stage) -> None:
@@ -209,6 +210,7 @@ def test_a_plan_that_must_lose_data_is_refused(tmp_path: Path) -> None:
     stage = Stage(tmp_path, spool_limit=100_000)
     rehearsal = stage.begin(away={"kafka": 30.0})
     assert opening.refusal(rehearsal).startswith("the spool would overflow while Kafka is away: 100/s x 60 s")
+    rehearsal.stop_sampler()
 
 
 def test_one_drill_at_a_time(stage: Stage) -> None:
