@@ -49,11 +49,28 @@ def start(
             if backend.start(unit):
                 started.append(unit)
         if wait:
-            milestones.update(backend.await_ready(units, since))
+            milestones.update(_await_started(backend, units, started, since))
     except UnitError:
         in_parallel(started, backend.stop)
         raise
     return changed or bool(started)
+
+
+def _await_started(
+    backend: Backend, units: list[Unit], started: list[Unit], since: float
+) -> dict[str, dict[str, float]]:
+    """Wait for the units; one that ran already and ends meanwhile joins ``started``, once.
+
+    A TaskManager that loses its JobManager in the middle of a bundle may end of it, seconds after the loss.
+    """
+    try:
+        return backend.await_ready(units, since)
+    except UnitError:
+        ended = [unit for unit in units if unit not in started and not backend.members(unit.name)]
+        if not ended:
+            raise
+        started.extend(unit for unit in ended if backend.start(unit))
+        return backend.await_ready(units, since)
 
 
 def apply(backend: Backend, units: list[Unit], state: str, wait: bool) -> dict[str, Any]:
