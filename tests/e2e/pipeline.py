@@ -76,6 +76,7 @@ class Pipeline:
 
     folder: Path
     offset: int
+    token: str = ""  # of the monitor
 
     @property
     def root(self) -> Path:
@@ -99,6 +100,7 @@ class Pipeline:
             "pipeline_root": str(self.root),
             "pipeline_port_offset": self.offset,
             "drill_runs_dir": str(self.runs),
+            "monitor_token": self.token,
             **variables,
         }
         return [
@@ -156,12 +158,18 @@ class Pipeline:
 
     def post(self, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Ask the monitor to control the producer."""
+        return self.ask("POST", action, body or {})
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The monitor's answer."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port(5000)}/api/v1/{action}",
-            data=json.dumps(body or {}).encode(),
+            f"http://127.0.0.1:{self.port(5000)}/api/v1/{path}",
+            data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
-            method="POST",
+            method=method,
         )
+        if self.token:
+            request.add_header("Authorization", f"Bearer {self.token}")
         with urllib.request.urlopen(request, timeout=10) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
@@ -170,9 +178,7 @@ class Pipeline:
 
     def counts(self) -> dict[str, Any]:
         """The monitor's newest counts."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port(5000)}/api/v1/counts", timeout=10) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
+        return self.ask("GET", "counts")
 
     def drained(self, seconds: float) -> dict[str, Any]:
         """Pause the stream and wait until everything that was counted is in Kafka and processed; returns those counts.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import urllib.error
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,8 @@ def test_check_mode_plans_a_first_installation_and_touches_nothing(cold: Pipelin
         ({"runtime_disk_bytes": 2**60}, "GiB are needed. Free some space, or set pipeline_root to a larger disk"),
         ({"runtime_memory_bytes": 2**60}, "GiB are needed. Stop other programs, or lower kafka_heap"),
         ({"distribution_java_home": "/no/java"}, "/no/java/bin/java cannot be run"),
+        ({"monitor_host": "0.0.0.0"}, "Others can reach the monitor at 0.0.0.0"),
+        ({"monitor_token": "too short"}, "set monitor_token to at least 16 characters"),
     ],
 )
 def test_a_wrong_value_is_one_clear_error_before_anything_is_touched(
@@ -173,6 +178,28 @@ def test_a_second_pipeline_lives_beside_the_first(pipeline: Pipeline, cold: Pipe
     assert cold.processes() == []
     assert not cold.root.exists()
     assert all(pipeline.members(unit) for unit in UNITS)
+
+
+def test_a_monitor_with_a_token_serves_who_has_it_and_the_playbooks(cold: Pipeline) -> None:
+    cold.token = secrets.token_urlsafe(24)
+    printed = cold.play("site", "-vvv", seconds=1200).output
+
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        replace(cold, token="").counts()
+    for playbook, streaming in (("pause_producer", False), ("resume_producer", True)):
+        run = cold.play(playbook, "-vvv")
+        assert run.changed == 1
+        assert cold.play(playbook).changed == 0
+        assert cold.ask("GET", "counts")["producer"]["streaming"] is streaming
+        printed += run.output
+    drill = cold.play("drill_producer", "-vvv", drill_hold=8)
+    assert cold.ask("GET", "drill")["drill"]["verdict"]["outcome"] == "PASS", "the drill was announced"
+
+    written = [path for path in cold.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert (cold.root / "etc" / "monitor.token").stat().st_mode & 0o077 == 0
+    holders = {path for path in written if cold.token.encode() in path.read_bytes()}
+    assert holders == {cold.root / "etc" / "monitor.token"}
+    assert cold.token not in printed + drill.output
 
 
 def test_a_teardown_keeps_the_data_and_the_next_start_goes_on(pipeline: Pipeline) -> None:

@@ -60,6 +60,35 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture
+def pipeline_toml(tmp_path: Path, free_port: Callable[[], int]) -> Path:
+    """The configuration of a pipeline none of whose servers runs."""
+    ports = [free_port() for _ in range(4)]
+    path = tmp_path / "pipeline.toml"
+    path.write_text(
+        f"""
+        pipeline = {{ name = "test", root = "{tmp_path}" }}
+        event = {{ bytes = 1024, bucket_size = 1000 }}
+        kafka = {{ bootstrap_servers = "127.0.0.1:{ports[0]}", topic = "events", dead_letter_topic = "rejected" }}
+        producer = {{ spool = "{tmp_path}/s.db", socket = "{tmp_path}/p", rate = 1.0, spool_limit_bytes = 268435456 }}
+        monitor = {{ host = "127.0.0.1", port = {ports[3]}, refresh_seconds = 1.0 }}
+        [cassandra]
+        contact_points = ["127.0.0.1"]
+        port = {ports[1]}
+        keyspace = "eventlog"
+        datacenter = "dc1"
+        [flink]
+        rest_url = "http://127.0.0.1:{ports[2]}"
+        job_name = "event-log"
+        group_id = "event-log"
+        state_dir = "{tmp_path}/flink"
+        parallelism = 1
+        """,
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture
 def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """A function that runs Python code in a process of its own, which is gone when the test ends."""
     running: list[subprocess.Popen[str]] = []
