@@ -25,7 +25,9 @@ RUN = (
 )
 LOG_LINES = 25
 AGAIN = 10  # tests of a stage that may fail at the first try: one accident spoils the warm pipeline for those after it
-E2E = tuple(f"tests/e2e/test_{name}.py" for name in ("drill_flink", "faults", "losses", "signals", "watching"))
+E2E = tuple(
+    f"tests/e2e/test_{name}.py" for name in ("drill_flink", "faults", "losses", "signals", "watching", "drills")
+)
 PROCESS_TESTS = sorted(
     str(path.relative_to(ROOT))
     for path in (*ROOT.glob("*/tests/test_*_process.py"), *ROOT.glob("tests/unit/**/test_*_process.py"))

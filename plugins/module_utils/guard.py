@@ -13,7 +13,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import xmlrpc.client
@@ -22,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ansible_collections.eventlog.drills.plugins.module_utils import stream
 from ansible_collections.eventlog.drills.plugins.module_utils.processes import read_member
 from ansible_collections.eventlog.drills.plugins.module_utils.supervised import Supervisor
 from ansible_collections.eventlog.drills.plugins.module_utils.units import UnitError
@@ -115,21 +115,11 @@ class Guard:
         return Before(sorted(self.keeper.found(), key=_order), self.streaming())
 
     def streaming(self) -> bool | None:
-        """Whether the producer streams; None when it does not answer."""
+        """Whether the producer is to stream; None when it does not answer."""
         try:
-            # It may not stream for other reasons, such as a full spool; those are not a drill's to restore.
-            return str(self._ask({"do": "status"})["status"]["reason"]) != "paused"
-        except (OSError, ValueError, KeyError, TypeError):
+            return stream.wanted(self.control)
+        except UnitError:
             return None
-
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(2.0)
-            connection.connect(self.control)
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as stream:
-                answer: dict[str, Any] = json.loads(stream.readline())
-        return answer
 
     def remember(self) -> Before:
         """Write down what runs now, and return it."""
@@ -169,13 +159,10 @@ class Guard:
 
     def _stream(self, wanted: bool) -> str:
         deadline = time.monotonic() + CONTROL_SECONDS
-        while (now := self.streaming()) is None:
-            if time.monotonic() >= deadline:
-                raise UnitError(f"the producer does not answer on {self.control}")
+        while self.streaming() is None and time.monotonic() < deadline:
             time.sleep(0.2)
-        if now == wanted:
+        if not stream.set_wanted(self.control, wanted):
             return ""
-        self._ask({"do": "resume" if wanted else "pause"})
         return "producer resumed" if wanted else "producer paused"
 
     # -- watching ------------------------------------------------------------------------------------------------

@@ -193,13 +193,19 @@ def test_a_monitor_with_a_token_serves_who_has_it_and_the_playbooks(cold: Pipeli
         assert cold.ask("GET", "counts")["producer"]["streaming"] is streaming
         printed += run.output
     drill = cold.play("drill_producer", "-vvv", drill_hold=8)
-    assert cold.ask("GET", "drill")["drill"]["verdict"]["outcome"] == "PASS", "the drill was announced"
+    wait_for(lambda: (cold.ask("GET", "drill")["drill"]["verdict"] or {}).get("outcome") == "PASS", 30, "it is told")
 
     written = [path for path in cold.folder.rglob("*") if path.is_file() and not path.is_symlink()]
     assert (cold.root / "etc" / "monitor.token").stat().st_mode & 0o077 == 0
     holders = {path for path in written if cold.token.encode() in path.read_bytes()}
     assert holders == {cold.root / "etc" / "monitor.token"}
     assert cold.token not in printed + drill.output
+
+    old, cold.token = cold.token, secrets.token_urlsafe(24)
+    cold.play("site")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        replace(cold, token=old).counts()
+    assert cold.counts()
 
 
 def test_a_teardown_keeps_the_data_and_the_next_start_goes_on(pipeline: Pipeline) -> None:

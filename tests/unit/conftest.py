@@ -60,16 +60,16 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture
-def pipeline_toml(tmp_path: Path, free_port: Callable[[], int]) -> Path:
+def pipeline_toml(short_dir: Path, free_port: Callable[[], int]) -> Path:
     """The configuration of a pipeline none of whose servers runs."""
     ports = [free_port() for _ in range(4)]
-    path = tmp_path / "pipeline.toml"
+    path = short_dir / "pipeline.toml"
     path.write_text(
         f"""
-        pipeline = {{ name = "test", root = "{tmp_path}" }}
+        pipeline = {{ name = "test", root = "{short_dir}" }}
         event = {{ bytes = 1024, bucket_size = 1000 }}
         kafka = {{ bootstrap_servers = "127.0.0.1:{ports[0]}", topic = "events", dead_letter_topic = "rejected" }}
-        producer = {{ spool = "{tmp_path}/s.db", socket = "{tmp_path}/p", rate = 1.0, spool_limit_bytes = 268435456 }}
+        producer = {{ spool = "{short_dir}/s.db", socket = "{short_dir}/p", rate = 1.0, spool_limit_bytes = 268435456 }}
         monitor = {{ host = "127.0.0.1", port = {ports[3]}, refresh_seconds = 1.0 }}
         [cassandra]
         contact_points = ["127.0.0.1"]
@@ -80,7 +80,7 @@ def pipeline_toml(tmp_path: Path, free_port: Callable[[], int]) -> Path:
         rest_url = "http://127.0.0.1:{ports[2]}"
         job_name = "event-log"
         group_id = "event-log"
-        state_dir = "{tmp_path}/flink"
+        state_dir = "{short_dir}/flink"
         parallelism = 1
         """,
         encoding="utf-8",
