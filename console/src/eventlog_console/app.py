@@ -27,6 +27,7 @@ from eventlog_console.guard import (
     Guard,
     Sessions,
     client,
+    documented,
     install,
 )
 from eventlog_console.history import SERVED, History
@@ -41,7 +42,8 @@ MOST_WATCHERS = 64
 #: A report is a file of its own that loads nothing and runs nothing.
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
 
-router = APIRouter()
+router = APIRouter(responses=documented(401, 413, 421))
+CHANGING = documented(403, 422, 429)
 
 
 class Wanted(BaseModel):
@@ -150,7 +152,7 @@ def catalogue(console: Here) -> dict[str, Any]:
     }
 
 
-@router.get("/api/v1/feed", response_class=StreamingResponse)
+@router.get("/api/v1/feed", response_class=StreamingResponse, responses=documented(503))
 def feed(console: Here) -> Response:
     """Server-sent events: job, drill, units, counts, history, log and samples; all first, then what is new."""
     if console.watch.watchers >= MOST_WATCHERS:
@@ -158,13 +160,13 @@ def feed(console: Here) -> Response:
     return StreamingResponse(Feed(console.watch).events(), media_type="text/event-stream")
 
 
-@router.post("/api/v1/command")
+@router.post("/api/v1/command", responses={**CHANGING, **documented(400)})
 def command(console: Here, wanted: Wanted) -> dict[str, str]:
     """The command line that a run would have; nothing is run."""
     return {"command": shlex.join(console.command(wanted))}
 
 
-@router.post("/api/v1/jobs", status_code=202)
+@router.post("/api/v1/jobs", status_code=202, responses={**CHANGING, **documented(400, 409)})
 def start(console: Here, wanted: Wanted) -> dict[str, Any]:
     """Run a playbook, when none runs."""
     words = console.command(wanted)
@@ -189,7 +191,7 @@ def start(console: Here, wanted: Wanted) -> dict[str, Any]:
     return job.public()
 
 
-@router.post("/api/v1/jobs/cancel", status_code=202)
+@router.post("/api/v1/jobs/cancel", status_code=202, responses={**CHANGING, **documented(409)})
 def cancel(console: Here) -> dict[str, Any]:
     """End the run that runs; a drill is healed."""
     job = console.jobs.cancel()
@@ -198,7 +200,7 @@ def cancel(console: Here) -> dict[str, Any]:
     return job.public()
 
 
-@router.post("/api/v1/look", status_code=202)
+@router.post("/api/v1/look", status_code=202, responses=CHANGING)
 async def look(console: Here) -> dict[str, str]:
     """Look at the units again."""
     console.watch.look_at_units()
@@ -234,9 +236,20 @@ async def _watching(app: FastAPI) -> AsyncIterator[None]:
     task.cancel()
 
 
+class Described(FastAPI):
+    """An application whose description says which playbooks it runs, and what each of them takes."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI description."""
+        found = super().openapi()
+        playbooks = self.state.console.catalogue.playbooks.values()
+        found["components"]["schemas"][Wanted.__name__] = {"oneOf": [playbook.schema() for playbook in playbooks]}
+        return found
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The console. The interactive documentation pages are left out, because they load scripts from elsewhere."""
-    app = FastAPI(title="Event log drills console", version="1", docs_url=None, redoc_url=None, lifespan=_watching)
+    app = Described(title="Event log drills console", version="1", docs_url=None, redoc_url=None, lifespan=_watching)
     console = app.state.console = Console(settings)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=PAGE))

@@ -60,6 +60,14 @@ class Option:
         limits = f" from 0 to {LARGEST:.0f}" if self.kind in ("number", "integer") else ""
         raise CatalogueError(f"{self.name} is {value!r}, expected {wanted}{limits}")
 
+    def schema(self) -> dict[str, Any]:
+        """What :meth:`parse` takes, as JSON Schema."""
+        if self.kind == "boolean":
+            return {"type": "boolean"}
+        if self.choices:
+            return {"type": "string", "enum": list(self.choices)}
+        return {"type": self.kind, "minimum": 0, "maximum": LARGEST}
+
 
 @dataclass(frozen=True)
 class Step:
@@ -83,6 +91,22 @@ class Playbook:
     def public(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
+
+    def schema(self) -> dict[str, Any]:
+        """What a request to run it may hold, as JSON Schema."""
+        options: dict[str, Any] = {
+            "type": "object",
+            "properties": {option.name: option.schema() for option in self.options},
+            "required": [option.name for option in self.options if option.default is None],
+            "additionalProperties": False,
+        }
+        return {
+            "title": self.title,
+            "type": "object",
+            "properties": {"playbook": {"const": self.name}, "options": options},
+            "required": ["playbook", "options"] if options["required"] else ["playbook"],
+            "additionalProperties": False,
+        }
 
 
 @dataclass(frozen=True)
