@@ -21,4 +21,7 @@ attributes:
   check_mode:
     support: full
     description: It never changes anything.
+  action_group:
+    support: full
+    description: What these modules have in common can be given once in C(module_defaults), as C(group/eventlog.drills.pipeline).
 """

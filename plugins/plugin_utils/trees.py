@@ -22,7 +22,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"  # of the collection
 Progress = Callable[[str], None]
 DOWNLOADS_AT_ONCE = 6
 ATTEMPTS = 2
@@ -120,6 +122,19 @@ def _build(spec: TreeSpec, partial: Path, cache: Path, progress: Progress) -> No
         _run(spec, [str(java), "-Xshare:dump"])
 
 
+def _library(spec: TreeSpec, module: str) -> Any:
+    """A module of the controller's Python that only the building of trees needs."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise TreeError(
+            f"{spec.name} {spec.version} is not in the cache, and what builds it is missing: the Python package {package} "
+            f"({error}). Install it for {sys.executable}, which runs Ansible: "
+            f"{sys.executable} -m pip install -r {REQUIREMENTS}"
+        ) from error
+
+
 def _run(spec: TreeSpec, command: list[str]) -> None:
     run = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if run.returncode:
@@ -128,11 +143,11 @@ def _run(spec: TreeSpec, command: list[str]) -> None:
 
 def _install_python(spec: TreeSpec, partial: Path, cache: Path, progress: Progress) -> None:
     assert spec.requirements
-    uv = Path(sys.executable).with_name("uv")
+    uv = _library(spec, "uv").find_uv_bin()
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     platform = [] if spec.python == here else ["--python-version", spec.python]
     command = [
-        str(uv), "pip", "install", "--quiet", "--require-hashes", "--compile-bytecode",
+        uv, "pip", "install", "--quiet", "--require-hashes", "--compile-bytecode",
         "--python", sys.executable, *platform, "--target", str(partial), "--requirements", str(spec.requirements),
     ]  # fmt: skip
     environment = {**os.environ, "UV_CACHE_DIR": str(cache / "uv"), "UV_NO_PROGRESS": "1"}
@@ -158,6 +173,7 @@ def _install_python(spec: TreeSpec, partial: Path, cache: Path, progress: Progre
 
 def _fetch_jars(spec: TreeSpec, partial: Path, cache: Path, progress: Progress) -> None:
     assert spec.jars
+    _library(spec, "jgo.maven")
     entries = tomllib.loads(spec.jars.read_text(encoding="utf-8"))["dependencies"]
     library = partial / spec.jars_into
     library.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.trees import TreeE
 
 from tests.unit.conftest import wait_for
 
+ROOT = Path(__file__).resolve().parents[4]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -304,6 +305,24 @@ def test_a_wheel_that_is_not_what_the_lock_promises_is_refused(ensure: Ensure, t
         ensure(TreeSpec("pipeline", "1", PYTHON, requirements=requirements))
 
     assert "ash mismatch" in str(refusal.value)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("module", ["uv", "jgo.maven"])
+def test_a_library_that_builds_trees_and_is_missing_is_named_with_the_remedy(
+    ensure: Ensure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    python, jars = wheel(tmp_path, "greeting", "word = 'hello'"), lock_file(tmp_path / "lock")
+    source = {"requirements": python} if module == "uv" else {"jars": jars}
+    monkeypatch.setitem(sys.modules, module, None)
+
+    with pytest.raises(TreeError) as refusal:
+        ensure(TreeSpec("kafka", "4", PYTHON, **source))
+
+    text = str(refusal.value)
+    assert f"the Python package {module.partition('.')[0]} " in text
+    assert text.endswith(f"{sys.executable} -m pip install -r {ROOT / 'requirements.txt'}")
+    assert (ROOT / "requirements.txt").is_file()
     assert leftovers(tmp_path) == []
 
 
