@@ -1,4 +1,4 @@
-"""Render the documentation of every module and role as ansible-doc does, so that no mistake in it is committed."""
+"""Render the documentation of every module, plugin and role as ansible-doc does: no mistake in it is committed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTION = "eventlog.drills"
@@ -30,11 +32,26 @@ def main() -> None:
     )
     if without:
         sys.exit(f"no documentation, examples or return values: {', '.join(without)}")
-    roles = {f"{COLLECTION}.{path.parent.parent.name}" for path in (ROOT / "roles").glob("*/meta/argument_specs.yml")}
-    if roles:
-        missing = sorted(roles - set(ansible_doc("--type", "role", *sorted(roles))))
-        if missing:
-            sys.exit(f"no argument specs are shown for: {', '.join(missing)}")
+    # An action plugin is documented by the module of its name.
+    actions = {f"{COLLECTION}.{path.stem}" for path in (ROOT / "plugins" / "action").glob("*.py")}
+    if actions - modules:
+        sys.exit(f"action plugins without a module that documents them: {', '.join(sorted(actions - modules))}")
+    callbacks = {f"{COLLECTION}.{path.stem}" for path in (ROOT / "plugins" / "callback").glob("*.py")}
+    if undocumented := callbacks - set(ansible_doc("--type", "callback", *sorted(callbacks))):
+        sys.exit(f"no documentation of: {', '.join(sorted(undocumented))}")
+    entries = {
+        f"{COLLECTION}.{role.name}, {entry}"
+        for role in (ROOT / "roles").iterdir()
+        for entry in yaml.safe_load((role / "meta" / "argument_specs.yml").read_text("utf-8"))["argument_specs"]
+    }
+    shown = {
+        f"{role}, {entry}"
+        for role, found in ansible_doc("--type", "role", *sorted({name.partition(",")[0] for name in entries})).items()
+        for entry, spec in found["entry_points"].items()
+        if spec.get("short_description")
+    }
+    if entries - shown:
+        sys.exit(f"not shown, or without a description: {'; '.join(sorted(entries - shown))}")
 
 
 if __name__ == "__main__":

@@ -23,5 +23,5 @@ attributes:
     description: It never changes anything.
   action_group:
     support: full
-    description: What these modules have in common can be given once in C(module_defaults), as C(group/eventlog.drills.pipeline).
+    description: What they have in common can be given once in C(module_defaults), as C(group/eventlog.drills.pipeline).
 """

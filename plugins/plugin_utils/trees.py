@@ -129,8 +129,8 @@ def _library(spec: TreeSpec, module: str) -> Any:
     except ImportError as error:
         package = module.partition(".")[0]
         raise TreeError(
-            f"{spec.name} {spec.version} is not in the cache, and what builds it is missing: the Python package {package} "
-            f"({error}). Install it for {sys.executable}, which runs Ansible: "
+            f"{spec.name} {spec.version} is not in the cache, and what builds it is missing: the Python package "
+            f"{package} ({error}). Install it for the Python that runs Ansible: "
             f"{sys.executable} -m pip install -r {REQUIREMENTS}"
         ) from error
 

@@ -312,12 +312,14 @@ def test_a_wheel_that_is_not_what_the_lock_promises_is_refused(ensure: Ensure, t
 def test_a_library_that_builds_trees_and_is_missing_is_named_with_the_remedy(
     ensure: Ensure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
-    python, jars = wheel(tmp_path, "greeting", "word = 'hello'"), lock_file(tmp_path / "lock")
-    source = {"requirements": python} if module == "uv" else {"jars": jars}
+    specs = {
+        "uv": TreeSpec("kafka", "4", PYTHON, requirements=wheel(tmp_path, "greeting", "word = 'hello'")),
+        "jgo.maven": TreeSpec("kafka", "4", PYTHON, jars=lock_file(tmp_path / "lock")),
+    }
     monkeypatch.setitem(sys.modules, module, None)
 
     with pytest.raises(TreeError) as refusal:
-        ensure(TreeSpec("kafka", "4", PYTHON, **source))
+        ensure(specs[module])
 
     text = str(refusal.value)
     assert f"the Python package {module.partition('.')[0]} " in text
