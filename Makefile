@@ -1,5 +1,5 @@
 # The two commands are `make drill` and `make test`; `make help` lists the rest.
-# Variables: DRILL=flink  INVENTORY=inventory/local  ARGS="-e drill_hold=8"  CONSOLE="--port 5050"  PYTHON=python3.11
+# Variables: DRILL=flink  INVENTORY=inventory/local  ARGS="-e drill_hold=8"  CONSOLE="--port 5050"  INVENTORIES="inventory/local inventory/docker"  PYTHON=python3.11
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -8,6 +8,7 @@ DRILL ?= flink
 INVENTORY ?= inventory/local
 ARGS ?=
 CONSOLE ?=
+INVENTORIES ?= inventory/local inventory/docker
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eventlog-drills
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) --version 2>/dev/null),$(name))))
 VENV := .venv
@@ -19,7 +20,7 @@ SELFTEST = -e pipeline_name=selftest -e pipeline_port_offset=27000
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help environment drill-exists test-environment check test test-full up drill drills status console selftest down purge
+.PHONY: help environment drill-exists test-environment check test test-full up drill drills parity status console selftest down purge
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +41,11 @@ drill: drill-exists up ## Provision, then run one drill (DRILL=flink) and print 
 
 drills: up ## Provision, then run every drill
 	@$(PLAYBOOK) playbooks/drills.yml
+
+parity: environment ## Run one short drill on several inventories (INVENTORIES="…", DRILL=flink) and compare
+	@$(foreach inventory,$(INVENTORIES),$(PYTHON) tools/environment.py $(VENV) $(or $(wildcard requirements/$(notdir $(inventory)).txt),requirements/controller.txt) $(CACHE) &&) true
+	@$(VENV)/bin/ansible-playbook -i $(firstword $(INVENTORIES)) $(ARGS) playbooks/parity.yml -e parity_drill=$(DRILL) \
+	  -e '{"parity_inventories": "$(INVENTORIES)"}'
 
 # A pipeline of its own: what is planted spoils its data.
 selftest: environment ## Plant defects in a pipeline of their own and demand that each is caught

@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.eventlog.drills.plugins.plugin_utils import chart, ledger, receipts
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
+from ansible_collections.eventlog.drills.plugins.plugin_utils.parity import Comparison
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import good, readings
 from ansible_collections.eventlog.drills.plugins.plugin_utils.story import Story, moment
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
@@ -218,6 +219,21 @@ def _disk(story: Story) -> dict[str, Any] | None:
 def index_page(stories: Sequence[Story]) -> str:
     """The page of all runs, newest first."""
     return _render("index.html.j2", rows=[_index_row(s) for s in stories], passed=_passed(stories))
+
+
+def parity_page(found: Comparison, drill: str) -> str:
+    """The page of one drill on several backends."""
+    names = [backend.name for backend in found.drilled]
+    return _render(
+        "parity.html.j2",
+        drill=drill,
+        found=found,
+        names=names,
+        rows=[
+            {"row": row, "cells": [row.cells.get(name) for name in names], "same": row.agrees(names)}
+            for row in found.rows
+        ],
+    )
 
 
 def _passed(stories: Sequence[Story]) -> int:

@@ -1,0 +1,102 @@
+"""Action plugin `parity`: the same drill on several inventories, and what became of it side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ansible import context
+from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, parity, report
+from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, say
+from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.page import parity_page
+from ansible_collections.eventlog.drills.plugins.plugin_utils.parity import Backend
+from ansible_collections.eventlog.drills.plugins.plugin_utils.playing import Player
+
+ARGUMENTS: dict[str, Any] = {
+    "inventories": {"type": "list", "elements": "path", "required": True},
+    "drill": {"type": "str", "required": True},
+    "runs": {"type": "path", "required": True},
+    "variables": {"type": "dict", "default": {}},
+}
+
+
+class ActionModule(DrillAction):
+    """The options are documented with the module of the same name."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Drill everywhere, one after the other; fails unless everything that must be the same is."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, args = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        inventories = {Path(path).name: Path(path).absolute() for path in args["inventories"]}
+        if problem := _unusable(args["inventories"], inventories):
+            return {**result, "failed": True, "msg": problem}
+        runs = Path(args["runs"]) / "parity"
+        arguments = _arguments(args["variables"])
+        players = {
+            name: Player(path, arguments, lambda line, name=name: say(f" {name:<{live.LABEL_WIDTH - 1}} │{line}"))
+            for name, path in inventories.items()
+        }
+        backends = [
+            Backend(name, str(inventories[name]), away=player.play("reach")) for name, player in players.items()
+        ]
+        there = [backend.name for backend in backends if not backend.away]
+        if len(there) < parity.LEAST:
+            for backend in backends:
+                if backend.away:
+                    say(live.line("not at hand", f"{backend.name}: {backend.away}"))
+            found = f"only {there[0]} is at hand" if there else "none of them is at hand"
+            return {**result, "failed": True, "msg": f"{found}: there is nothing to compare, and nothing was drilled"}
+        try:
+            drilled = [
+                backend if backend.away else _drilled(backend, players[backend.name], args["drill"], runs)
+                for backend in backends
+            ]
+            return {**result, **_shown(parity.compare(drilled), args["drill"], runs)}
+        except JournalError as error:
+            return {**result, "failed": True, "msg": str(error)}
+
+
+def _unusable(paths: Sequence[str], inventories: Mapping[str, Path]) -> str:
+    missing = [str(path) for path in inventories.values() if not path.exists()]
+    if missing:
+        return f"there is no inventory {', '.join(missing)}"
+    if len(inventories) < len(paths):
+        return f"two of the inventories have the same name, by which they are told apart: {', '.join(map(str, paths))}"
+    return ""
+
+
+def _arguments(variables: Mapping[str, Any]) -> list[str]:
+    """For every playbook: the given variables, and over them what this run of Ansible was given by ``-e``."""
+    words = [word for key, value in variables.items() for word in ("-e", f"{key}={value}")]
+    return words + [word for text in context.CLIARGS["extra_vars"] for word in ("-e", text)]
+
+
+def _drilled(backend: Backend, player: Player, drill: str, runs: Path) -> Backend:
+    """Provision, drill and tear down; what did not pass keeps its data and its logs."""
+    folder = runs / backend.name
+    since = time.time()
+    trouble = player.play("site")
+    if not trouble:
+        trouble = player.play(f"drill_{drill}", drill_runs_dir=folder)
+    story = next(iter(report.stories_since(folder, since)), None)
+    purge = bool(story) and not trouble
+    # The drill's own failure is the better reason.
+    trouble = trouble or player.play("teardown", teardown_purge=str(purge).lower())
+    if trouble and not purge:
+        player.play("teardown")
+    return replace(backend, trouble=trouble, story=story)
+
+
+def _shown(found: parity.Comparison, drill: str, runs: Path) -> dict[str, Any]:
+    """Print the table, write it as JSON and as a page, and say whether it is parity."""
+    for line in ("", *parity.table(found)):
+        say(line)
+    journal.write_private(runs / "parity.json", parity.document(found, drill))
+    page = runs / "parity.html"
+    journal.write_private(page, parity_page(found, drill))
+    say(live.line("report", str(page)))
+    return {"changed": True, "failed": bool(found.problems), "said": True, "msg": found.sentence}

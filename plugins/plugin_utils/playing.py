@@ -1,0 +1,67 @@
+"""Playbooks as commands of their own: the only way in which one run of Ansible works with several inventories.
+
+Their lines are shown as they come, each with the name of whose they are.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Whatever ends this process ends the playbook with it; what a drill took away, its own lease gives back.
+_DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+#: What the collection's own output says of a failure, and Ansible of what kept it from beginning.
+_FAILURES = (" failed ", " unreachable ", "[ERROR]: ", "ERROR! ")
+_NO_HOST = " nothing to do: "
+
+
+@dataclass(frozen=True)
+class Player:
+    """Plays playbooks of the collection on one inventory.
+
+    ``arguments`` are further words of every command line, ``show`` takes each line of its output.
+    """
+
+    inventory: Path
+    arguments: Sequence[str]
+    show: Callable[[str], None]
+
+    def play(self, playbook: str, **variables: object) -> str:
+        """Run a playbook to its end; returns why it failed, empty when it did not."""
+        words = [word for key, value in variables.items() for word in ("-e", f"{key}={value}")]
+        command = [
+            *_DIE_WITH_US, sys.executable, "-m", "ansible", "playbook", "-i", str(self.inventory),
+            f"eventlog.drills.{playbook}", *words, *self.arguments,
+        ]  # fmt: skip
+        failures = []
+        with subprocess.Popen(
+            command, env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, encoding="utf-8", errors="replace",
+        ) as process:  # fmt: skip
+            last = ""
+            for line in process.stdout or ():
+                last = line.rstrip() or last
+                self.show(line.rstrip())
+                if line.startswith((*_FAILURES, _NO_HOST)):
+                    failures.append(_reason(line))
+        if process.returncode == 0:
+            # Ansible takes an inventory without a single host of the group for a success.
+            return next((failure for failure in failures if failure.startswith(_NO_HOST.strip())), "")
+        return failures[0] if failures else last or f"{playbook} ended with status {process.returncode}"
+
+
+def _reason(line: str) -> str:
+    text = line.strip()
+    for mark in _FAILURES:
+        text = text.removeprefix(mark.strip()).strip()
+    return text
+
+
+def _environment() -> Mapping[str, str]:
+    """The collection's own output, whose lines say what failed, without colours."""
+    kept = {key: value for key, value in os.environ.items() if key != "ANSIBLE_FORCE_COLOR"}
+    return {**kept, "ANSIBLE_STDOUT_CALLBACK": "eventlog.drills.drill", "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
