@@ -45,7 +45,7 @@ drills: up ## Provision, then run every drill
 parity: environment ## Run one short drill on several inventories (INVENTORIES="…", DRILL=flink) and compare
 	@$(foreach inventory,$(INVENTORIES),$(PYTHON) tools/environment.py $(VENV) $(or $(wildcard requirements/$(notdir $(inventory)).txt),requirements/controller.txt) $(CACHE) &&) true
 	@$(VENV)/bin/ansible-playbook -i $(firstword $(INVENTORIES)) $(ARGS) playbooks/parity.yml -e parity_drill=$(DRILL) \
-	  -e '{"parity_inventories": "$(INVENTORIES)"}'
+	  -e parity_inventories="$$(echo $(INVENTORIES) | tr ' ' ,)"
 
 # A pipeline of its own: what is planted spoils its data.
 selftest: environment ## Plant defects in a pipeline of their own and demand that each is caught

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,7 @@ class ActionModule(DrillAction):
             return {**result, "failed": True, "msg": problem}
         runs = Path(args["runs"]) / "parity"
         arguments = _arguments(args["variables"])
-        players = {
-            name: Player(path, arguments, lambda line, name=name: say(f" {name:<{live.LABEL_WIDTH - 1}} │{line}"))
-            for name, path in inventories.items()
-        }
+        players = {name: Player(path, arguments, _voice(name)) for name, path in inventories.items()}
         backends = [
             Backend(name, str(inventories[name]), away=player.play("reach")) for name, player in players.items()
         ]
@@ -58,6 +55,11 @@ class ActionModule(DrillAction):
             return {**result, **_shown(parity.compare(drilled), args["drill"], runs)}
         except JournalError as error:
             return {**result, "failed": True, "msg": str(error)}
+
+
+def _voice(name: str) -> Callable[[str], None]:
+    """What shows the lines of one inventory's playbooks."""
+    return lambda line: say(f" {name:<{live.LABEL_WIDTH - 1}} │{line}")
 
 
 def _unusable(paths: Sequence[str], inventories: Mapping[str, Path]) -> str:

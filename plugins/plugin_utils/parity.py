@@ -1,7 +1,7 @@
 """One drill on several backends, side by side: what must be the same on all of them, and what may differ.
 
-A backend is an inventory. Verdict, losses, receipts, expectations and the milestones of the recovery must be the same; how
-many seconds something took, and how many events went by meanwhile, is shown and not compared.
+A backend is an inventory. Verdict, losses, receipts, expectations and the milestones of the recovery must be the same;
+how many seconds something took, and how many events went by meanwhile, is shown and not compared.
 """
 
 from __future__ import annotations

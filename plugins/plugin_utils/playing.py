@@ -35,7 +35,7 @@ class Player:
         words = [word for key, value in variables.items() for word in ("-e", f"{key}={value}")]
         command = [
             *_DIE_WITH_US, sys.executable, "-m", "ansible", "playbook", "-i", str(self.inventory),
-            f"eventlog.drills.{playbook}", *words, *self.arguments,
+            f"eventlog.drills.{playbook}", *self.arguments, *words,
         ]  # fmt: skip
         failures = []
         with subprocess.Popen(
