@@ -36,21 +36,17 @@ class ActionModule(DrillAction):
             return {**result, "failed": True, "msg": problem}
         runs = Path(args["runs"]) / "parity"
         arguments = _arguments(args["variables"])
-        players = {name: Player(path, arguments, _voice(name)) for name, path in inventories.items()}
-        backends = [
-            Backend(name, str(inventories[name]), away=player.play("reach")) for name, player in players.items()
-        ]
+        backends = [Backend(name, str(path), away=_away(path, arguments)) for name, path in inventories.items()]
         there = [backend.name for backend in backends if not backend.away]
+        for backend in backends:
+            if backend.away:
+                say(live.line("not at hand", f"{backend.name}: {backend.away}"))
         if len(there) < parity.LEAST:
-            for backend in backends:
-                if backend.away:
-                    say(live.line("not at hand", f"{backend.name}: {backend.away}"))
             found = f"only {there[0]} is at hand" if there else "none of them is at hand"
             return {**result, "failed": True, "msg": f"{found}: there is nothing to compare, and nothing was drilled"}
         try:
             drilled = [
-                backend if backend.away else _drilled(backend, players[backend.name], args["drill"], runs)
-                for backend in backends
+                backend if backend.away else _drilled(backend, arguments, args["drill"], runs) for backend in backends
             ]
             return {**result, **_shown(parity.compare(drilled), args["drill"], runs)}
         except JournalError as error:
@@ -60,6 +56,11 @@ class ActionModule(DrillAction):
 def _voice(name: str) -> Callable[[str], None]:
     """What shows the lines of one inventory's playbooks."""
     return lambda line: say(f" {name:<{live.LABEL_WIDTH - 1}} │{line}")
+
+
+def _away(inventory: Path, arguments: Sequence[str]) -> str:
+    """Why an inventory's machine, engine or hosts cannot be reached; empty when they can."""
+    return Player(inventory, arguments, lambda _: None).play("reach")
 
 
 def _unusable(paths: Sequence[str], inventories: Mapping[str, Path]) -> str:
@@ -77,8 +78,9 @@ def _arguments(variables: Mapping[str, Any]) -> list[str]:
     return words + [word for text in context.CLIARGS["extra_vars"] for word in ("-e", text)]
 
 
-def _drilled(backend: Backend, player: Player, drill: str, runs: Path) -> Backend:
+def _drilled(backend: Backend, arguments: Sequence[str], drill: str, runs: Path) -> Backend:
     """Provision, drill and tear down; what did not pass keeps its data and its logs."""
+    player = Player(Path(backend.inventory), arguments, _voice(backend.name))
     folder = runs / backend.name
     since = time.time()
     trouble = player.play("site")

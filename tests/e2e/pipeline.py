@@ -49,11 +49,11 @@ def wait_for(look: Callable[[], Any], seconds: float, what: str) -> Any:
 
 def free_offset() -> int:
     """A port offset at which every port of a pipeline is free."""
-    # Below the ports that the kernel gives to outgoing connections. Two runs of the tests begin at different ones: what is
-    # free now is taken by the first that gets to its servers.
-    offsets = range(11000, 23000, 100)
+    # Below the ports that the kernel gives to outgoing connections. Two runs of the tests begin at different ones: what
+    # is free now is taken by the first that gets to its servers.
+    offsets = list(range(11000, 23000, 100))
     first = os.getpid() % len(offsets)
-    for offset in (*offsets[first:], *offsets[:first]):
+    for offset in offsets[first:] + offsets[:first]:
         with contextlib.suppress(OSError), contextlib.ExitStack() as held:
             for port in PORTS:
                 held.enter_context(socket.create_server(("127.0.0.1", port + offset)))
