@@ -14,7 +14,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action impor
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.page import parity_page
 from ansible_collections.eventlog.drills.plugins.plugin_utils.parity import Backend
-from ansible_collections.eventlog.drills.plugins.plugin_utils.playing import Player
+from ansible_collections.eventlog.drills.plugins.plugin_utils.playing import Player, PlayError
 
 ARGUMENTS: dict[str, Any] = {
     "inventories": {"type": "list", "elements": "path", "required": True},
@@ -36,20 +36,24 @@ class ActionModule(DrillAction):
             return {**result, "failed": True, "msg": problem}
         runs = Path(args["runs"]) / "parity"
         arguments = _arguments(args["variables"])
-        backends = [Backend(name, str(path), away=_away(path, arguments)) for name, path in inventories.items()]
-        there = [backend.name for backend in backends if not backend.away]
-        for backend in backends:
-            if backend.away:
-                say(live.line("not at hand", f"{backend.name}: {backend.away}"))
-        if len(there) < parity.LEAST:
-            found = f"only {there[0]} is at hand" if there else "none of them is at hand"
-            return {**result, "failed": True, "msg": f"{found}: there is nothing to compare, and nothing was drilled"}
         try:
+            backends = [Backend(name, str(path), away=_away(path, arguments)) for name, path in inventories.items()]
+            there = [backend.name for backend in backends if not backend.away]
+            for backend in backends:
+                if backend.away:
+                    say(live.line("not at hand", f"{backend.name}: {backend.away}"))
+            if len(there) < parity.LEAST:
+                found = f"only {there[0]} is at hand" if there else "none of them is at hand"
+                return {
+                    **result,
+                    "failed": True,
+                    "msg": f"{found}: there is nothing to compare, and nothing was drilled",
+                }
             drilled = [
                 backend if backend.away else _drilled(backend, arguments, args["drill"], runs) for backend in backends
             ]
             return {**result, **_shown(parity.compare(drilled), args["drill"], runs)}
-        except JournalError as error:
+        except (JournalError, PlayError) as error:
             return {**result, "failed": True, "msg": str(error)}
 
 

@@ -15,8 +15,15 @@ from pathlib import Path
 #: Whatever ends this process ends the playbook with it; what a drill took away, its own lease gives back.
 _DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 #: What the collection's own output says of a failure, and Ansible of what kept it from beginning.
-_FAILURES = (" failed ", " unreachable ", "[ERROR]: ", "ERROR! ")
+_FAILURES = (" failed ", " unreachable ", "[ERROR]: ")
+#: Ansible takes an inventory without a single host of the group for a success.
 _NO_HOST = " nothing to do: "
+#: Its exit statuses for tasks that failed and for hosts that cannot be reached.
+_ON_HOSTS = (2, 4)
+
+
+class PlayError(Exception):
+    """A playbook did not get to a host: the inventory, or the playbook itself, is not usable."""
 
 
 @dataclass(frozen=True)
@@ -31,27 +38,33 @@ class Player:
     show: Callable[[str], None]
 
     def play(self, playbook: str, **variables: object) -> str:
-        """Run a playbook to its end; returns why it failed, empty when it did not."""
+        """Run a playbook to its end; returns why it failed on a host, empty when it did not.
+
+        :raises PlayError: it did not get to any host.
+        """
         words = [word for key, value in variables.items() for word in ("-e", f"{key}={value}")]
         command = [
             *_DIE_WITH_US, sys.executable, "-m", "ansible", "playbook", "-i", str(self.inventory),
             f"eventlog.drills.{playbook}", *self.arguments, *words,
         ]  # fmt: skip
-        failures = []
+        failures, last = [], ""
         with subprocess.Popen(
             command, env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace",
         ) as process:  # fmt: skip
-            last = ""
             for line in process.stdout or ():
                 last = line.rstrip() or last
                 self.show(line.rstrip())
-                if line.startswith((*_FAILURES, _NO_HOST)):
+                if failures and failures[-1].endswith(":"):  # what follows says it
+                    failures[-1] += f" {line.strip()}"
+                elif line.startswith((*_FAILURES, _NO_HOST)):
                     failures.append(_reason(line))
-        if process.returncode == 0:
-            # Ansible takes an inventory without a single host of the group for a success.
-            return next((failure for failure in failures if failure.startswith(_NO_HOST.strip())), "")
-        return failures[0] if failures else last or f"{playbook} ended with status {process.returncode}"
+        reason = failures[0] if failures else last
+        if process.returncode in _ON_HOSTS:
+            return reason
+        if process.returncode or reason.startswith(_NO_HOST.strip()):
+            raise PlayError(f"{playbook} on {self.inventory}: {reason or f'status {process.returncode}'}")
+        return ""
 
 
 def _reason(line: str) -> str:
@@ -64,4 +77,9 @@ def _reason(line: str) -> str:
 def _environment() -> Mapping[str, str]:
     """The collection's own output, whose lines say what failed, without colours."""
     kept = {key: value for key, value in os.environ.items() if key != "ANSIBLE_FORCE_COLOR"}
-    return {**kept, "ANSIBLE_STDOUT_CALLBACK": "eventlog.drills.drill", "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
+    return {
+        **kept,
+        "ANSIBLE_STDOUT_CALLBACK": "eventlog.drills.drill",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+    }
