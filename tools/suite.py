@@ -72,6 +72,7 @@ def stages(folder: Path) -> list[Stage]:
         Stage("e2e", pytest("e2e", "-m", "e2e and not matrix", *E2E), 45),
         Stage("provisioning", pytest("provisioning", "-m", "e2e", "tests/e2e/test_provisioning.py"), 30),
         Stage("collection", pytest("collection", "-m", "e2e and not matrix", "tests/e2e/test_collection.py"), 15),
+        Stage("parity", pytest("parity", "-m", "e2e", "tests/e2e/test_parity.py"), 30),
         Stage("selftest", pytest("selftest", "-m", "e2e", "tests/e2e/test_selftest.py"), 30),
         Stage("browser", pytest("browser", "-m", "browser", "tests/browser"), 30),
         Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests/test_pipeline.py"), 30),

@@ -47,7 +47,8 @@ class Player:
             *_DIE_WITH_US, sys.executable, "-m", "ansible", "playbook", "-i", str(self.inventory),
             f"eventlog.drills.{playbook}", *self.arguments, *words,
         ]  # fmt: skip
-        failures, last = [], ""
+        failures: list[str] = []
+        last = ""
         with subprocess.Popen(
             command, env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace",
