@@ -19,6 +19,8 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Out
 
 #: Backends from which on there is something to compare.
 LEAST = 2
+#: Groups of the table that are no phase, fault, undo or recovery.
+_OF_ALL = ("", "books", "time")
 _MARKS = {True: "✔", False: "✘", None: "?"}
 
 
@@ -113,7 +115,7 @@ class Comparison:
         if self.problems:
             return "; ".join(self.problems)
         counts = {group: sum(row.group == group for row in self.rows) for group in ("fault", "undo", "recovery")}
-        expected = sum(row.group not in ("", *counts) for row in self.rows)
+        expected = sum(row.group not in (*_OF_ALL, *counts) for row in self.rows)
         names = " and ".join(backend.name for backend in self.drilled)
         return (
             f"the same on {names}: PASS, nothing lost, {counts['fault']} faults, {counts['undo']} undos, "
@@ -138,10 +140,10 @@ def compare(backends: Sequence[Backend]) -> Comparison:
 def _cells(story: Story) -> Iterator[tuple[str, str, Cell]]:
     summary = story.summary()
     yield "", "verdict", Cell(story.outcome.label, story.outcome.label)
-    yield "", "events", Cell(_number(summary["window"]))
-    yield "", "lost", Cell(_number(summary["lost"]), _number(summary["lost"]))
-    yield "", "repeated", Cell(_number(summary["repeated"]))
-    yield "", "rewritten", Cell(_number(summary["rewritten"]))
+    yield "books", "events", Cell(_number(summary["window"]))
+    yield "books", "lost", Cell(_number(summary["lost"]), _number(summary["lost"]))
+    yield "books", "repeated", Cell(_number(summary["repeated"]))
+    yield "books", "rewritten", Cell(_number(summary["rewritten"]))
     for record in story.records:
         if record["kind"] in ("fault", "undo"):
             for receipt in record["receipts"]:
@@ -155,8 +157,8 @@ def _cells(story: Story) -> Iterator[tuple[str, str, Cell]]:
             for name in MILESTONES:
                 moment = record["at"].get(name)
                 yield "recovery", name, Cell(_seconds(moment), "reached" if moment is not None else "never")
-    yield "", "overhead", Cell(_seconds(summary["overhead"]))
-    yield "", "took", Cell(_seconds(summary["seconds"]))
+    yield "time", "overhead", Cell(_seconds(summary["overhead"]))
+    yield "time", "took", Cell(_seconds(summary["seconds"]))
 
 
 def _receipt(receipt: Mapping[str, Any]) -> Cell:
@@ -191,6 +193,7 @@ def table(found: Comparison) -> list[str]:
     widths[0] = max(widths[0], live.LABEL_WIDTH - 1)
     shown = ["   ".join(word.ljust(width) for word, width in zip(line, [*widths, 0], strict=False)) for line in lines]
     return [
+        *(f" {backend.story.title}" for backend in columns[:1] if backend.story),
         *(f" {line}".rstrip() for line in shown if columns),
         *(live.line("not at hand", f"{backend.name}: {backend.away}") for backend in found.backends if backend.away),
         live.line("parity", f"{'✘' if found.problems else '✔'} {found.sentence}"),

@@ -59,11 +59,12 @@ def test_seconds_and_events_may_differ_and_are_shown(backend: Callable[..., Back
         "the same on local and docker: PASS, nothing lost, 1 faults, 1 undos, 1 expectations, 5 milestones"
     )
     lines = parity.table(found)
-    assert [line.split() for line in lines[:2]] == [["local", "docker"], ["process", "docker"]]
-    assert any(line.split() == ["events", "300", "600"] for line in lines)
+    assert [line.split() for line in lines[:3]] == [["kafka"], ["local", "docker"], ["process", "docker"]]
+    assert any(line.split() == ["books", "events", "300", "600"] for line in lines)
     assert any(line.split() == ["fault", "kafka", "stopped", "✔", "1.0", "s", "✔", "2.0", "s"] for line in lines)
     assert any(line.split() == ["undo", "kafka", "started", "✔", "2.5", "s", "✔", "5.0", "s"] for line in lines)
     assert any(line.split() == ["drained", "4.0", "s", "8.0", "s"] for line in lines)
+    assert any(line.split()[:2] == ["time", "overhead"] for line in lines)
     assert not any("differs" in line for line in lines)
 
 
@@ -99,7 +100,7 @@ def _never(written: list[Record]) -> None:
     ("change", "said"),
     [
         (_fail, ["docker: FAIL, 5 lost", "verdict: local PASS, docker FAIL"]),
-        (_lose, ["lost: local 0, docker 5"]),
+        (_lose, ["books lost: local 0, docker 5"]),
         (_spare, ["fault kafka stopped: local ✔ 1.0 s, docker none"]),
         (
             _other_verb,
