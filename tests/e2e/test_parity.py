@@ -59,7 +59,7 @@ class Parity:
         }  # fmt: skip
         words = [word for key, value in values.items() for word in ("-e", f"{key}={value}")]
         done = subprocess.run(
-            [str(BIN / "ansible-playbook"), str(ROOT / "playbooks" / "parity.yml"),
+            [str(BIN / "ansible-playbook"), "-i", "inventory/local", str(ROOT / "playbooks" / "parity.yml"),
              "-e", "parity_inventories=inventory/local,inventory/docker", *words],
             cwd=self.folder, env={**Pipeline(self.folder, 0).environment(), "DOCKER_HOST": self.engine},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
