@@ -103,6 +103,8 @@ def _shown(found: parity.Comparison, drill: str, runs: Path) -> dict[str, Any]:
     """Print the table, write it as JSON and as a page, and say whether it is parity."""
     for line in ("", *parity.table(found)):
         say(line)
+    # A drill makes it, but none of the backends may have got that far.
+    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
     journal.write_private(runs / "parity.json", parity.document(found, drill))
     page = runs / "parity.html"
     journal.write_private(page, parity_page(found, drill))
