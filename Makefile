@@ -1,5 +1,5 @@
 # The two commands are `make drill` and `make test`; `make help` lists the rest.
-# Variables: DRILL=flink  INVENTORY=inventory/local  ARGS="-e drill_hold=8"  CONSOLE="--port 5050"  INVENTORIES="inventory/local inventory/docker"  PYTHON=python3.11
+# Variables: DRILL=flink  INVENTORY=inventory/local  ARGS="-e drill_hold=8"  BENCH=--reduced  CONSOLE="--port 5050"  INVENTORIES="inventory/local inventory/docker"  PYTHON=python3.11
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .SUFFIXES:
@@ -9,6 +9,7 @@ INVENTORY ?= inventory/local
 ARGS ?=
 CONSOLE ?=
 INVENTORIES ?= inventory/local inventory/docker
+BENCH ?=
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/eventlog-drills
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) --version 2>/dev/null),$(name))))
 VENV := .venv
@@ -20,7 +21,7 @@ SELFTEST = -e pipeline_name=selftest -e pipeline_port_offset=27000
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help environment drill-exists test-environment check test test-full up drill drills parity status console selftest down purge
+.PHONY: help environment drill-exists test-environment check test test-full bench up drill drills parity status console selftest down purge
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,3 +79,7 @@ test: test-environment ## Checks, unit tests and tests on real servers; STAGES="
 
 test-full: test-environment ## All of it, with the long matrices and every drill on containers
 	@$(VENV)/bin/python tools/suite.py --full
+
+# A pipeline of its own: it is purged, filled and broken. `make up` may not run beside it, or the figures mean little.
+bench: test-environment ## Measure the pipeline beside its ceilings: a table and a page, in about ten minutes
+	@PYTHONPATH=$(CURDIR):$(CURDIR)/producer/src:$(CURDIR)/flink_job/src $(VENV)/bin/python -m bench $(BENCH)

@@ -1,0 +1,66 @@
+"""Counting: the exact number of rows while rows are being written, at a cost that must not grow with the table."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from eventlog.hops.cassandra import CassandraHop
+
+from bench.rig import BenchError, Rig
+
+REPEATS = 15
+COLD_REPEATS = 5
+WRITING_RATE = 1000.0  # events per second meanwhile
+_COLD = """
+import sys
+from pathlib import Path
+from eventlog.config import load
+from eventlog.hops.cassandra import CassandraHop
+print(CassandraHop(load(Path(sys.argv[1])), 60.0).read().count)
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one count of ``rows`` rows: on a kept connection, from a new process, and by the server itself."""
+
+    rows: int
+    kept: float
+    cold: float
+    server: float
+
+
+def cost(rig: Rig) -> Cost:
+    """Medians of several counts, with rows being written all the while."""
+    rig.stream(WRITING_RATE)
+    try:
+        hop = CassandraHop(rig.config, 60.0)
+        try:
+            rows = hop.read().count  # the first one also looks at what was filled since the last count
+            kept = statistics.median(_seconds(hop.read) for _ in range(REPEATS))
+        finally:
+            hop.close()
+        cold = statistics.median(_seconds(lambda: _cold(rig)) for _ in range(COLD_REPEATS))
+        with rig.session() as session:
+            server = _seconds(lambda: session.execute("SELECT count(*) FROM events").one())
+    finally:
+        rig.stream(None)
+    return Cost(rows, kept, cold, server)
+
+
+def _cold(rig: Rig) -> None:
+    command = [sys.executable, "-c", _COLD, str(rig.pipeline.root / "etc" / "pipeline.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchError(f"counting from a new process failed:\n{done.stderr[-1000:]}")
+
+
+def _seconds(action: object) -> float:
+    assert callable(action)
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began

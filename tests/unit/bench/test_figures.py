@@ -1,0 +1,100 @@
+"""What a line says of its figures, and how the page finds the run before."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import page
+from bench.drain import rate
+from bench.figures import Line, cells, ratio_line, table
+from bench.latency import percentile
+from bench.rig import BenchError, Progress
+
+
+def line(measured: float, ceiling: float | None, **more: Any) -> Line:
+    return Line(
+        "drain", "rows/s", measured, ceiling, "ceiling", more.pop("target", 0.8), more.pop("at_least", True), **more
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "met"),
+    [
+        (line(80, 100), True),
+        (line(79, 100), False),
+        (line(130, 100, target=1.3, at_least=False), True),
+        (line(131, 100, target=1.3, at_least=False), False),
+        (line(15, None, target=15, at_least=False), True),
+        (line(16, None, target=15, at_least=False), False),
+        # Of an absolute target the ceiling is only shown.
+        (line(0.9, 0.1, target=1.0, at_least=False, absolute=True), True),
+        (line(80, 100, target=None), None),
+        # Nothing is met by a ceiling that could not be measured.
+        (line(80, 0), False),
+    ],
+)
+def test_a_target_is_judged_by_its_figure(found: Line, met: bool | None) -> None:
+    assert found.met is met
+
+
+def test_the_pair_with_the_median_ratio_stands_for_all() -> None:
+    found = ratio_line("producer", "events/s", [(10, 100), (50, 100), (40, 50)], "loop", target=0.5, at_least=True)
+    assert (found.measured, found.ceiling) == (50, 100)
+    assert found.samples == {"measured": [10, 50, 40], "ceiling": [100, 100, 50]}
+
+
+def test_the_table_says_what_was_missed() -> None:
+    text = table([line(79, 100), line(0, 0)])
+    assert "MISSED" in text.splitlines()[1]
+    assert "0.79" in text.splitlines()[1]
+    assert cells(line(0, 0))[3] == "—"
+    assert math.isnan(line(0, 0).figure)
+
+
+def test_a_rate_leaves_out_the_start_of_flink() -> None:
+    trail = [Progress(0.0, 500), *(Progress(20.0 + second, 500 + 100 * (second + 1)) for second in range(11))]
+    assert rate(trail) == pytest.approx(100.0)
+
+
+def test_a_backlog_that_is_gone_at_once_has_no_rate() -> None:
+    with pytest.raises(BenchError, match="too few"):
+        rate([Progress(0.0, 0), Progress(1.0, 500)])
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 50.0), (0.99, 99.0), (1.0, 100.0)])
+def test_percentiles_are_values_that_were_seen(share: float, value: float) -> None:
+    assert percentile([float(number) for number in range(1, 101)], share) == value
+
+
+def test_no_percentile_of_nothing() -> None:
+    with pytest.raises(BenchError):
+        percentile([], 0.5)
+
+
+def test_the_run_before_has_the_same_size(tmp_path: Path) -> None:
+    for name, size in (("1", "usual"), ("2", "reduced"), ("3", "usual"), ("4", "usual")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"size": size, "name": name}))
+    found = page.previous(tmp_path, tmp_path / "3.json")
+    assert found is not None
+    assert found["name"] == "1"
+    assert page.previous(tmp_path, tmp_path / "2.json") is None
+
+
+def test_the_page_shows_the_figure_of_the_run_before() -> None:
+    document = {
+        "began": 0.0, "seconds": 60.0, "reduced": False, "machine": {"processors": 2, "load before": 0.1},
+        "drain": [[0.0, 0], [1.0, 500]], "recoveries": [],
+    }  # fmt: skip
+    before = {"began": 0.0, "lines": [line(61.5, 100).as_dict()]}
+    text = page.render(document, [line(79, 100)], before)
+    assert "0.615" in text
+    assert "✘ missed" in text
+    assert "0 of 1 targets met" in text
+    assert "<svg" in text
+    assert "http://" not in text
+    assert "<script" not in text
