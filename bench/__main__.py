@@ -33,10 +33,12 @@ def main() -> int:
     options = parser.parse_args()
     size = REDUCED if options.reduced else USUAL
     began = time.time()
-    load_before = os.getloadavg()[0]
+    loads: list[tuple[str, float]] = []
 
     def say(what: str) -> None:
-        print(f" bench {time.time() - began:5.0f} s  {what}", flush=True)
+        # Other work on the machine that comes or goes between a figure and its ceiling spoils the ratio.
+        loads.append((what, os.getloadavg()[0]))
+        print(f" bench {time.time() - began:5.0f} s  load {loads[-1][1]:4.1f}  {what}", flush=True)
 
     course = Course(Rig(options.folder, options.port_offset), size, say)
     try:
@@ -52,7 +54,7 @@ def main() -> int:
         "seconds": time.time() - began,
         "reduced": options.reduced,
         "size": asdict(size),
-        "machine": {"processors": os.cpu_count(), "load before": load_before},
+        "machine": {"processors": os.cpu_count(), "loads": loads},
         **found,
     }
     options.results.mkdir(parents=True, exist_ok=True)

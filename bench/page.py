@@ -16,6 +16,8 @@ from bench.figures import Line, cells, shown
 
 _STYLE = Path(chart.__file__).parent / "templates" / "style.css"
 _SIGNS = {True: ("ok", "✔ met"), False: ("not", "✘ missed"), None: ("", "")}
+#: Records are drawn in thousands: the axis has room for six digits.
+_THOUSAND = 1000.0
 #: Points of the drain's curve; more would only make the file larger.
 _POINTS = 400
 
@@ -43,7 +45,7 @@ def render(document: Mapping[str, Any], lines: list[Line], before: Mapping[str, 
         before=_moment(before["began"]) if before else "",
         minutes=f"{document['seconds'] / 60:.0f}",
         processors=document["machine"]["processors"],
-        load=f"{document['machine']['load before']:.1f}",
+        loads=" · ".join(f"{what} {load:.1f}" for what, load in document["machine"]["loads"]),
         reduced=document["reduced"],
         met=sum(verdicts),
         judged=len(verdicts),
@@ -86,7 +88,7 @@ def _drain(trail: list[tuple[float, int]]) -> Markup:
     if not trail:
         return Markup()
     step = max(1, len(trail) // _POINTS)
-    points = [(at, float(records)) for at, records in [*trail[:-1:step], trail[-1]]]
+    points = [(at, records / _THOUSAND) for at, records in [*trail[:-1:step], trail[-1]]]
     total = points[-1][1]
     processed = chart.Line("processed", "cassandra", [*points])
     left = chart.Line("backlog", "lag", [(at, total - records) for at, records in points])

@@ -77,6 +77,13 @@ def stages(folder: Path) -> list[Stage]:
         Stage("browser", pytest("browser", "-m", "browser", "tests/browser"), 30),
         Stage("job", pytest("job", "-m", "pipeline", "flink_job/tests/test_pipeline.py"), 30),
         Stage("molecule", ["python", "tools/scenarios.py", *SCENARIOS], 25),
+        # That the benchmark works; its figures decide nothing here.
+        Stage(
+            "bench",
+            ["python", "-m", "bench", "--reduced", f"--folder={folder}/bench", f"--results={folder}/bench/results"],
+            15,
+            environment={"PYTHONPATH": f"{ROOT}:{ROOT}/producer/src:{ROOT}/flink_job/src"},
+        ),
         Stage("matrix", pytest("matrix", "-m", "matrix", "tests/e2e"), 90, full=True),
         # The drills on processes are in the stages above.
         Stage(

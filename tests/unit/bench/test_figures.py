@@ -87,7 +87,7 @@ def test_the_run_before_has_the_same_size(tmp_path: Path) -> None:
 
 def test_the_page_shows_the_figure_of_the_run_before() -> None:
     document = {
-        "began": 0.0, "seconds": 60.0, "reduced": False, "machine": {"processors": 2, "load before": 0.1},
+        "began": 0.0, "seconds": 60.0, "reduced": False, "machine": {"processors": 2, "loads": [["drain", 0.1]]},
         "drain": [[0.0, 0], [1.0, 500]], "recoveries": [],
     }  # fmt: skip
     before = {"began": 0.0, "lines": [line(61.5, 100).as_dict()]}
@@ -95,6 +95,7 @@ def test_the_page_shows_the_figure_of_the_run_before() -> None:
     assert "0.615" in text
     assert "✘ missed" in text
     assert "0 of 1 targets met" in text
+    assert "drain 0.1." in text
     assert "<svg" in text
     assert "http://" not in text
     assert "<script" not in text
