@@ -1,4 +1,4 @@
-"""Run the benchmark: python -m bench [--reduced] [--folder .pipeline-bench] [--port-offset 33000]
+"""Run the benchmark: python -m bench [--reduced | --full] [--folder .pipeline-bench] [--port-offset 33000]
 
 Prints the table, and keeps the results as runs/bench/<time>.json and, with plots and beside the run before, as
 runs/bench/<time>.html. The exit status is 0 when everything could be measured, whatever the figures are, else 1.
@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench import page
-from bench.course import REDUCED, USUAL, Course
+from bench.course import FULL, REDUCED, USUAL, Course
 from bench.figures import table
 from bench.rig import PORT_OFFSET, BenchError, Rig
 
@@ -26,12 +26,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> int:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the pipeline beside its ceilings.")
-    parser.add_argument("--reduced", action="store_true", help="prove that it works; the figures mean nothing")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--reduced", action="store_true", help="prove that it works; the figures mean nothing")
+    sizes.add_argument("--full", action="store_true", help="more of everything, about an hour")
     parser.add_argument("--folder", type=Path, default=ROOT / ".pipeline-bench", help="where its pipeline is made")
     parser.add_argument("--results", type=Path, default=ROOT / "runs" / "bench", help="where the results are kept")
     parser.add_argument("--port-offset", type=int, default=PORT_OFFSET)
     options = parser.parse_args()
-    size = REDUCED if options.reduced else USUAL
+    size = REDUCED if options.reduced else FULL if options.full else USUAL
     began = time.time()
     loads: list[tuple[str, float]] = []
 

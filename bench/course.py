@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from eventlog.config import RATE_MAX
@@ -15,6 +15,16 @@ from bench.figures import Line, ratio_line, shown, spread
 from bench.rig import SERVERS, BenchError, Progress, Rig, meanwhile
 
 MIB = float(1 << 20)
+PLAIN = "consumer, same parse, same batches"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Another drain: what differs from the usual pipeline, and whether the target of a drain is meant for it."""
+
+    name: str
+    variables: Mapping[str, int]
+    judged: bool
 
 
 @dataclass(frozen=True)
@@ -28,8 +38,11 @@ class Size:
     pair_seconds: float
     latency_seconds: float
     latency_rates: tuple[float, ...]  # events per second
+    half_drain: bool  # whether latency is measured at half the rate of the drain, too
     faults: tuple[tuple[str, str], ...]  # service and fault of each drill
+    rehearsals: int  # of each fault
     hold: float
+    variants: tuple[Variant, ...] = ()
 
 
 #: `make bench`.
@@ -37,12 +50,27 @@ USUAL = Size(
     small_table=10_000,
     backlog=1_000_000,
     direct=300_000,
-    pairs=3,
-    pair_seconds=1.0,
+    pairs=5,
+    pair_seconds=3.0,
     latency_seconds=10.0,
     latency_rates=(10.0, 1000.0),
+    half_drain=False,
     faults=(("kafka", "kill"), ("cassandra", "kill"), ("flink", "kill"), ("flink", "stop")),
+    rehearsals=1,
     hold=8.0,
+)
+#: `make bench-full`.
+FULL = replace(
+    USUAL,
+    backlog=5_000_000,
+    half_drain=True,
+    faults=tuple((service, fault) for service in ("kafka", "cassandra", "flink") for fault in ("stop", "kill")),
+    rehearsals=5,
+    # The smallest events that the producer makes, and one task more than the usual one.
+    variants=(
+        Variant("384 bytes", {"event_bytes": 384}, judged=True),
+        Variant("two tasks", {"flink_parallelism": 2}, judged=False),
+    ),
 )
 #: Proves that the benchmark works; its figures mean nothing.
 REDUCED = Size(
@@ -53,7 +81,9 @@ REDUCED = Size(
     pair_seconds=0.2,
     latency_seconds=2.0,
     latency_rates=(100.0,),
+    half_drain=False,
     faults=(("kafka", "kill"),),
+    rehearsals=1,
     hold=8.0,
 )
 
@@ -79,6 +109,7 @@ class Course:
             self._books()
             self._latency()
             self._drills()
+            self._variants()
         finally:
             self.rig.play("teardown", teardown_purge=True)
         first = self.drained[0]
@@ -121,10 +152,7 @@ class Course:
         begin = rig.pipeline.ends()
         self._producer()
         self.say("drain")
-        there = sum(rig.pipeline.ends().values()) - sum(begin.values())
-        if there < size.backlog:
-            load.fill(rig.config, size.backlog - there)
-        end = rig.pipeline.ends()
+        end = self._fill(begin)
         loaded: list[dict[str, int]] = []
 
         def look() -> None:
@@ -138,13 +166,43 @@ class Course:
         plain = drain.without_flink(rig, begin, end)
         direct = drain.without_kafka(rig, size.direct)
         valid = "" if direct >= drain.VALID_DIRECT else f", not valid: below {shown(drain.VALID_DIRECT)} rows/s"
-        backlog = f"{sum(end.values()) - sum(begin.values())} records of {rig.config.event.bytes} bytes"
+        early, late = drain.halves(self.drained)
         self.lines += [
-            Line("drain (a)", "rows/s", through, plain, "consumer, same parse, same batches", 0.8, True, backlog),
+            Line("drain (a)", "rows/s", through, plain, PLAIN, 0.8, True, self._backlog(begin, end)),
             Line("drain (b)", "rows/s", through, direct, f"direct writer without Kafka{valid}", None, True),
+            Line(
+                "scale, events", "rows/s", late, early, "the first half of the drain, beside it the second", 0.95, True
+            ),
             _memory("memory, idle", idle),
             _memory("memory, full load", max(loaded, key=lambda seen: sum(seen.values()))),
         ]
+
+    def _variants(self) -> None:
+        rig = self.rig
+        for variant in self.size.variants:
+            self.say(f"drain, {variant.name}")
+            rig.play("site", **variant.variables)
+            rig.settle()
+            rig.play("stop", service="flink")
+            begin = rig.pipeline.ends()
+            end = self._fill(begin)
+            through = drain.rate(drain.through_the_job(rig, sum(end.values())))
+            plain = drain.without_flink(rig, begin, end)
+            target = 0.8 if variant.judged else None
+            name, note = f"drain (a), {variant.name}", self._backlog(begin, end)
+            self.lines.append(Line(name, "rows/s", through, plain, PLAIN, target, True, note))
+        if self.size.variants:
+            rig.play("site")
+
+    def _fill(self, begin: Mapping[int, int]) -> dict[int, int]:
+        """Fill the topic up to the backlog; its ends."""
+        there = sum(self.rig.pipeline.ends().values()) - sum(begin.values())
+        if there < self.size.backlog:
+            load.fill(self.rig.config, self.size.backlog - there)
+        return self.rig.pipeline.ends()
+
+    def _backlog(self, begin: Mapping[int, int], end: Mapping[int, int]) -> str:
+        return f"{sum(end.values()) - sum(begin.values())} records of {self.rig.config.event.bytes} bytes"
 
     def _producer(self) -> None:
         self.say("producer")
@@ -179,7 +237,8 @@ class Course:
     def _latency(self) -> None:
         rig, seconds = self.rig, self.size.latency_seconds
         found: dict[float, list[float]] = {}
-        for rate in self.size.latency_rates:
+        half = (drain.rate(self.drained) // 2,) if self.size.half_drain else ()
+        for rate in (*self.size.latency_rates, *half):
             self.say(f"latency at {rate:g}/s")
             found[rate] = latency.latencies(rig, rate, seconds, rig.config.cassandra.keyspace)
         self.say("latency, direct path")
@@ -202,15 +261,21 @@ class Course:
         rig = self.rig
         rig.stream(10.0)
         for service, fault in self.size.faults:
-            self.say(f"recovery, {service} {fault}")
-            one = recovering.rehearse(rig, service, fault, self.size.hold)
-            self.rehearsals.append(one)
+            found = []
+            for _ in range(self.size.rehearsals):
+                self.say(f"recovery, {service} {fault}")
+                found.append(recovering.rehearse(rig, service, fault, self.size.hold))
+            self.rehearsals += found
+            first, drained, overhead = (
+                [getattr(one, what) for one in found] for what in ("first", "drained", "overhead")
+            )
+            pairs = [(one.first, one.bare) for one in found]
             target = 1.5 if service == "flink" else 1.3
-            against = "bare start on the same data until it serves"
-            note = f"drained after {one.drained:.1f} s; one run"
+            name, against = f"recovery, {service} {fault}", "bare start on the same data until it serves"
+            note = f"first row after {spread(first)}; drained after {spread(drained)}"
             self.lines += [
-                Line(f"recovery, {service} {fault}", "s", one.first, one.bare, against, target, False, note),
-                Line(f"overhead, {service} {fault}", "s", one.overhead, None, "", 15.0, False),
+                ratio_line(name, "s", pairs, against, target=target, at_least=False, note=note),
+                Line(f"overhead, {service} {fault}", "s", max(overhead), None, "", 15.0, False, spread(overhead)),
             ]
 
 

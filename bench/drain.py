@@ -48,6 +48,17 @@ def rate(trail: list[Progress]) -> float:
     moved = trail[1:]
     if len(moved) < 10:
         raise BenchError(f"drain: the backlog was gone within {len(moved)} looks, too few for a rate")
+    return _speed(moved)
+
+
+def halves(trail: list[Progress]) -> tuple[float, float]:
+    """Records per second of the first and of the second half of the looks that saw progress."""
+    moved = trail[1:]
+    middle = len(moved) // 2
+    return _speed(moved[: middle + 1]), _speed(moved[middle:])
+
+
+def _speed(moved: list[Progress]) -> float:
     return (moved[-1].records - moved[0].records) / (moved[-1].at - moved[0].at)
 
 

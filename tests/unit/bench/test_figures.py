@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import page
-from bench.drain import rate
+from bench.drain import halves, rate
 from bench.figures import Line, cells, ratio_line, table
 from bench.latency import percentile
 from bench.rig import BenchError, Progress
@@ -59,6 +59,12 @@ def test_the_table_says_what_was_missed() -> None:
 def test_a_rate_leaves_out_the_start_of_flink() -> None:
     trail = [Progress(0.0, 500), *(Progress(20.0 + second, 500 + 100 * (second + 1)) for second in range(11))]
     assert rate(trail) == pytest.approx(100.0)
+
+
+def test_a_drain_that_slows_down_is_seen_in_its_halves() -> None:
+    fast = [Progress(float(second), 100 * second) for second in range(11)]
+    slow = [Progress(10.0 + second, 1000 + 50 * second) for second in range(1, 11)]
+    assert halves([Progress(-20.0, 0), *fast, *slow]) == pytest.approx((100.0, 50.0))
 
 
 def test_a_backlog_that_is_gone_at_once_has_no_rate() -> None:
