@@ -21,7 +21,7 @@ SELFTEST = -e pipeline_name=selftest -e pipeline_port_offset=27000
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help environment drill-exists test-environment check test test-full bench up drill drills parity status console selftest down purge
+.PHONY: help environment drill-exists test-environment check test test-full bench bench-full up drill drills parity status console selftest down purge
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
