@@ -17,7 +17,7 @@ VENV := .venv
 REQUIREMENTS ?= $(or $(wildcard requirements/$(notdir $(INVENTORY:%/=%)).txt),requirements/controller.txt)
 DRILLS := $(patsubst playbooks/drill_%.yml,%,$(wildcard playbooks/drill_*.yml))
 PLAYBOOK = $(VENV)/bin/ansible-playbook -i $(INVENTORY) $(ARGS)
-SELFTEST = -e pipeline_name=selftest -e pipeline_port_offset=27000
+SELFTEST = -e pipeline_name=selftest -e pipeline_port_offset=20000
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 

@@ -1,4 +1,4 @@
-"""Run the benchmark: python -m bench [--reduced | --full] [--folder .pipeline-bench] [--port-offset 33000]
+"""Run the benchmark: python -m bench [--reduced | --full] [--folder .pipeline-bench] [--port-offset 23100]
 
 Prints the table, and keeps the results as runs/bench/<time>.json and, with plots and beside the run before, as
 runs/bench/<time>.html. The exit status is 0 when everything could be measured, whatever the figures are, else 1.

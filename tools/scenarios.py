@@ -31,12 +31,12 @@ COMPLETE = re.compile(r"^\S+ *: actions=(\d+) +successful=\1 ")
 
 def free_offset() -> int:
     """A port offset at which a whole pipeline finds its ports free."""
-    for offset in range(12000, 50000, 100):
+    for offset in range(12000, 23000, 100):
         with contextlib.suppress(OSError), contextlib.ExitStack() as held:
             for port in PORTS:
                 held.enter_context(socket.create_server(("127.0.0.1", port + offset)))
             return offset
-    sys.exit("no free ports for a pipeline between 12000 and 60000")
+    sys.exit("no free ports for a pipeline between 12000 and 32000")
 
 
 def lacking(scenario: str) -> str:

@@ -36,7 +36,7 @@ EXAMPLES = r"""
     inventories: [inventory/local, inventory/docker]
     drill: kafka
     runs: /var/lib/drills/runs
-    variables: {pipeline_name: parity, pipeline_port_offset: 26000, drill_hold: 8}
+    variables: {pipeline_name: parity, pipeline_port_offset: 21500, drill_hold: 8}
 """
 
 RETURN = r"""
