@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from eventlog.hops.probe import Probe, Unreadable
 from producer_harness import KafkaBroker, wait_until
 
 pytestmark = pytest.mark.kafka
+READINGS = 1000
 
 
 @pytest.fixture
@@ -67,6 +70,34 @@ def test_a_topic_that_is_made_anew_has_another_id(kafka: KafkaBroker, topic: str
     assert after is not None
     assert after.topic_id != before.topic_id
     assert dict(after.partitions) == {0: 0, 1: 0}
+
+
+def test_a_topic_that_is_made_anew_between_two_readings_is_noticed(
+    kafka: KafkaBroker, topic: str, hop: KafkaHop
+) -> None:
+    kafka.create_topic(f"{topic}-rejected", partitions=1)
+    send(kafka, topic, {1: 10})
+    before = hop.read()
+    kafka.delete_topic(topic)
+    kafka.create_topic(topic, partitions=2)
+    send(kafka, topic, {0: 20, 1: 2})
+    probe = Probe("kafka", hop)
+    wait_until(lambda: _read(probe), 10, "the new topic is read")
+    after = probe.seen().value
+    assert after is not None
+    assert after.topic_id != before.topic_id
+    assert dict(after.partitions) == {0: 20, 1: 2}
+
+
+def test_readings_leave_nothing_in_memory(kafka: KafkaBroker, topic: str, hop: KafkaHop) -> None:
+    kafka.create_topic(f"{topic}-rejected", partitions=1)
+    send(kafka, topic, {0: 1})
+    hop.read()
+    before = sys.getallocatedblocks()
+    for _ in range(READINGS):
+        hop.read()
+    gc.collect()
+    assert sys.getallocatedblocks() - before < READINGS / 2
 
 
 def test_a_frozen_broker_stalls_and_comes_back(kafka: KafkaBroker, topic: str, hop_config: Config) -> None:

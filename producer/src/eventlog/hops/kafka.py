@@ -19,6 +19,9 @@ _MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_
 # A connection whose other end was cut off the network outlives its requests' time-outs, and then answers none of them
 # for minutes after the network is back: a client that has been without an answer for so long (seconds) is made anew.
 _RENEW_SECONDS = 10.0
+# The client never frees the id in a topic's description (confluent-kafka 2.16: 96 bytes a time), so descriptions are not
+# asked for with every reading: partitions that were added by hand are counted after so many seconds at the latest.
+_DESCRIBE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,26 @@ def client_properties(config: Config, request_timeout: float) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Topics:
+    """What the two topics consist of, asked for at ``time`` (monotonic): the topic's id, the partitions of both."""
+
+    time: float
+    topic_id: str
+    partitions: tuple[TopicPartition, ...]
+    has_dead_letters: bool
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nobody need be asked again; a missing dead-letter topic may appear at any moment."""
+        return self.has_dead_letters and time.monotonic() - self.time < _DESCRIBE_SECONDS
+
+
 class KafkaHop:
-    """Asks one broker, in two requests: the topics' descriptions, then the end offsets of all their partitions."""
+    """Asks one broker for the end offsets of all partitions of both topics, after their descriptions if need be.
+
+    A topic that was made anew is noticed by its end offsets, which went back, or by the failure while it was away.
+    """
 
     def __init__(self, config: Config, request_timeout: float) -> None:
         self._topic = config.kafka.topic
@@ -67,6 +88,8 @@ class KafkaHop:
         self._properties = client_properties(config, request_timeout)
         self._transport_error: str | None = None
         self._admin: AdminClient | None = None
+        self._topics: _Topics | None = None
+        self._ends: dict[tuple[str, int], int] = {}
         self._answered = 0.0  # when the client was made or last had an answer
 
     def read(self) -> KafkaReading:
@@ -98,31 +121,40 @@ class KafkaHop:
         if self._admin is None:
             self._admin = AdminClient({**self._properties, "error_cb": self._remember})
             self._answered = time.monotonic()
-        described = self._admin.describe_topics(
+        known, self._topics = self._topics, None  # any failure below: ask anew
+        topics = known if known is not None and known.fresh else self._describe(self._admin)
+        ends = self._end_offsets(self._admin, topics)
+        if topics is known and any(end < self._ends.get(partition, 0) for partition, end in ends.items()):
+            topics = self._describe(self._admin)
+            ends = self._end_offsets(self._admin, topics)
+        self._topics, self._ends = topics, ends
+        return KafkaReading(
+            partitions={number: end for (name, number), end in sorted(ends.items()) if name == self._topic},
+            topic_id=topics.topic_id,
+            dead_letters=sum(end for (name, _), end in ends.items() if name == self._dead_letter_topic)
+            if topics.has_dead_letters
+            else None,
+        )
+
+    def _describe(self, admin: AdminClient) -> _Topics:
+        now = time.monotonic()
+        described = admin.describe_topics(
             TopicCollection([self._topic, self._dead_letter_topic]), request_timeout=self._timeout
         )
         topic = described[self._topic].result(self._timeout + 1)
-        wanted = [TopicPartition(self._topic, partition.id) for partition in topic.partitions]
+        partitions = [TopicPartition(self._topic, partition.id) for partition in topic.partitions]
         try:
             rejects = described[self._dead_letter_topic].result(self._timeout + 1)
-            wanted += [TopicPartition(self._dead_letter_topic, partition.id) for partition in rejects.partitions]
+            partitions += [TopicPartition(self._dead_letter_topic, partition.id) for partition in rejects.partitions]
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
             rejects = None
-        ends = self._ends(wanted)
-        return KafkaReading(
-            partitions={number: end for (name, number), end in sorted(ends.items()) if name == self._topic},
-            topic_id=str(topic.topic_id),
-            dead_letters=None
-            if rejects is None
-            else sum(end for (name, _), end in ends.items() if name == self._dead_letter_topic),
-        )
+        return _Topics(now, str(topic.topic_id), tuple(partitions), rejects is not None)
 
-    def _ends(self, wanted: list[TopicPartition]) -> dict[tuple[str, int], int]:
-        assert self._admin is not None
-        answers = self._admin.list_offsets(
-            {partition: OffsetSpec.latest() for partition in wanted}, request_timeout=self._timeout
+    def _end_offsets(self, admin: AdminClient, topics: _Topics) -> dict[tuple[str, int], int]:
+        answers = admin.list_offsets(
+            {partition: OffsetSpec.latest() for partition in topics.partitions}, request_timeout=self._timeout
         )
         ends = {
             (partition.topic, partition.partition): int(answer.result(self._timeout + 1).offset)
