@@ -19,8 +19,8 @@ _MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_
 # A connection whose other end was cut off the network outlives its requests' time-outs, and then answers none of them
 # for minutes after the network is back: a client that has been without an answer for so long (seconds) is made anew.
 _RENEW_SECONDS = 10.0
-# The client never frees the id in a topic's description (confluent-kafka 2.16: 96 bytes a time), so descriptions are not
-# asked for with every reading: partitions that were added by hand are counted after so many seconds at the latest.
+# The client never frees the id in a topic's description (confluent-kafka 2.16: 96 bytes a time), so descriptions are
+# not asked for with every reading: partitions that were added by hand are counted after so many seconds at the latest.
 _DESCRIBE_SECONDS = 60.0
 
 
