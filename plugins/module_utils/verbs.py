@@ -61,7 +61,8 @@ def _await_started(
 ) -> dict[str, dict[str, float]]:
     """Wait for the units; one that ran already and ends meanwhile joins ``started``, once.
 
-    A TaskManager that loses its JobManager in the middle of a bundle may end of it, seconds after the loss.
+    A TaskManager that loses its JobManager in the middle of a bundle may end of it, seconds after the loss, and so may
+    one that wakes up from a pause and finds that it was given up.
     """
     try:
         return backend.await_ready(units, since)
@@ -85,9 +86,11 @@ def apply(backend: Backend, units: list[Unit], state: str, wait: bool) -> dict[s
         changed = start(backend, units, wait, since, milestones) or changed
     elif state in VERBS:
         changed = any(in_parallel(units, lambda unit: VERBS[state](backend, unit)))
-    if state in ("ready", "unpaused"):  # what did not run before it was unpaused has nothing to come back to
-        awaited = [unit for unit in units if state == "ready" or before[unit.name]["members"]]
-        milestones.update(backend.await_ready(awaited, since))
+    if state == "ready":
+        milestones.update(backend.await_ready(units, since))
+    elif state == "unpaused":  # what did not run before it was unpaused has nothing to come back to
+        awaited = [unit for unit in units if before[unit.name]["members"]]
+        milestones.update(_await_started(backend, awaited, [], since))
     after = {unit.name: backend.observe(unit) for unit in units}
     return {
         "changed": changed,

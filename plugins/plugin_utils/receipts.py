@@ -191,6 +191,9 @@ def describe(receipt: Receipt) -> str:
             return f"{unit} {_pids(_leaders(receipt, 'after'))} started, not waited for"
         seconds = milestones.get("ready", receipt.get("seconds"))
         where = f" at {_container(receipt)['address']} again," if receipt.get("verb") == "joined" else ""
+        slept = set(_leaders(receipt, "before")) if receipt.get("verb") == "unpaused" else set()
+        if slept and not slept & set(_leaders(receipt, "after")):
+            where = " started, since it ended when it woke up,"
         return f"{unit} {_pids(_leaders(receipt, 'after'))}{where} ready {float(seconds or 0.0):.1f} s"
     ports = ", ".join((receipt.get("ports") or {}).keys())
     if receipt.get("verb") == "paused":

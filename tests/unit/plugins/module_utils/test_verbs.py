@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from ansible_collections.eventlog.drills.plugins.module_utils import verbs
 from ansible_collections.eventlog.drills.plugins.module_utils.backend import Backend
 from ansible_collections.eventlog.drills.plugins.module_utils.units import Unit, UnitError
-from ansible_collections.eventlog.drills.plugins.module_utils.verbs import start
+from ansible_collections.eventlog.drills.plugins.module_utils.verbs import apply, start
 
 NEW, OLD = Unit("jobmanager", ["new"], "/"), Unit("taskmanager", ["old"], "/")
 
@@ -36,6 +37,13 @@ class Frail:
 
     def members(self, name: str) -> list[str]:
         return [name] if name in self.running else []
+
+    def unpause(self, unit: Unit) -> bool:
+        return unit.name in self.running
+
+    def observe(self, unit: Unit) -> dict[str, Any]:
+        # A process that is started again is another one.
+        return {"members": [{"pid": 1 + self.started.count(unit.name)}] if unit.name in self.running else []}
 
     def await_ready(self, units: list[Unit], since: float) -> dict[str, Any]:
         for unit in units:
@@ -73,3 +81,13 @@ def test_what_was_started_here_and_ends_is_an_error_at_once() -> None:
         begin(backend)
     assert backend.started == [NEW.name]
     assert backend.running == {OLD.name}
+
+
+def test_what_ends_when_it_wakes_up_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Frail({OLD.name: 1})
+    monkeypatch.setattr(verbs, "receipt", lambda unit, _verb, before, after, *_: (unit.name, before, after))
+
+    result = apply(cast(Backend, backend), [OLD], "unpaused", True)
+
+    assert backend.started == [OLD.name]
+    assert result["receipts"] == [(OLD.name, {"members": [{"pid": 1}]}, {"members": [{"pid": 2}]})]

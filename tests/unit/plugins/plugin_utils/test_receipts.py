@@ -147,3 +147,11 @@ def test_what_is_outstanding() -> None:
 
 def test_the_moment_it_was_done() -> None:
     assert receipts.ended(receipt("stopped")) == 1001.5
+
+
+def test_what_ended_when_it_woke_up_and_was_started_is_said() -> None:
+    woken = receipt("unpaused", before=[{**LEADER, "state": "T"}])
+
+    assert receipts.judged(woken)["ok"] is True
+    assert receipts.describe(woken) == "kafka pid 5811 started, since it ended when it woke up, ready 1.2 s"
+    assert receipts.describe({**woken, "after": [LEADER]}) == "kafka pid 4711 ready 1.2 s"
