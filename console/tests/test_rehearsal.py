@@ -22,7 +22,7 @@ BEGIN = {"kind": "begin", "drill": "flink", "title": "Drill 2", "budget": 60}
 STEADY = {"kind": "steady", "ok": True, "rate": 10.0, "lag": 2}
 WINDOW = {"kind": "window", "state": "opened"}
 FAULT = {"kind": "fault", "receipts": [receipt("flink-jobmanager", "stopped")]}
-OUTAGE = {"kind": "phase", "phase": "outage", "state": "started", "at": NOW + 3, "duration": 60, "until": None}
+OUTAGE = {"kind": "phase", "phase": "outage", "state": "started", "at": NOW + 3, "until": None, "planned": 60}
 CHECK = {"subject": "kafka", "expected": "grows", "seen": "grows", "detail": "10/s", "ok": True}
 OUTAGE_SEEN = {"kind": "observation", "phase": "outage", "checks": [CHECK]}
 UNDO = {"kind": "undo", "receipts": [receipt("flink-jobmanager", "started")]}
@@ -91,7 +91,7 @@ def test_a_phase_that_runs_has_its_length(make_run: MakeRun) -> None:
 
     step = describe(run, FLINK)["steps"][2]
 
-    assert (step["began"], step["duration"]) == (NOW + 3, 60)
+    assert (step["began"], step["planned"]) == (NOW + 3, 60)
 
 
 def test_an_expectation_that_was_not_met_fails_its_step_and_the_drill_goes_on(make_run: MakeRun) -> None:

@@ -150,7 +150,7 @@ def _view(
         "checks": (record or {}).get("checks", []) if step.kind in ("observe", "find_poison") else [],
     }
     if record is not None and record["kind"] == "phase":
-        found |= {"began": record["at"], "duration": record.get("duration")}
+        found |= {"began": record["at"], "planned": record["planned"]}
     if state in ("done", "failed") and step.kind == "observe":
         found["recovery"] = _recovery(step, records)
     return found

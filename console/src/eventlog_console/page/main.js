@@ -135,7 +135,7 @@ function showProgress() {
   const began = step?.began ?? (showsDrill() ? drill.began : job.began);
   const elapsed = Math.max(0, now() - began);
   at("progress-name").textContent = job?.cancelled ? "Healing" : step?.name ?? job?.title ?? drill.title;
-  const total = step?.duration;
+  const total = step?.planned;
   at("progress-time").textContent = total ? `${span(Math.min(elapsed, total))} of ${span(total)}` : span(elapsed);
   const bar = at("progress").querySelector(".bar");
   bar.classList.toggle("open", !total);
