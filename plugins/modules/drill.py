@@ -39,6 +39,7 @@ options:
   config: {description: "The pipeline's description, on the host.", type: path}
   python: {description: Python interpreter of the sampler and the books reader., type: path}
   pythonpath: {description: Search path on which it finds the package eventlog., type: str}
+  link: {description: "A further link to the run, on the controller, of whoever started this drill.", type: path}
   interval: {description: Seconds between samples., type: float, default: 1}
   steady_within: {description: Seconds until the pipeline must be steady., type: float, default: 60}
   away: {description: Seconds that each service will be away., type: dict, default: {}}

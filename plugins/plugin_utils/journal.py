@@ -87,11 +87,12 @@ class Run:
         return self.path / "verdict.json"
 
 
-def create_run(runs: Path, drill: str, *, now: float | None = None) -> Run:
+def create_run(runs: Path, drill: str, *, link: Path | None = None, now: float | None = None) -> Run:
     """Make the folder of a new run and point ``latest`` at it.
 
     :param runs: folder of all runs; made when missing.
     :param drill: name of the drill: lower-case letters, digits, ``-`` and ``_``.
+    :param link: a further link to the run, of whoever started this drill and no other.
     :param now: seconds since the epoch; the present when left out.
     :raises JournalError: the name is not usable or the folder cannot be made.
     """
@@ -101,7 +102,9 @@ def create_run(runs: Path, drill: str, *, now: float | None = None) -> Run:
     try:
         runs.mkdir(mode=0o700, parents=True, exist_ok=True)
         run = Run(_make_unique(runs, moment, drill))
-        _point_latest(runs, run.name)
+        _point(runs / "latest", run.name)
+        if link is not None:
+            _point(link, str(run.path.absolute()))
     except OSError as error:
         raise JournalError(f"cannot make a run folder in {runs}: {error.strerror}") from error
     return run
@@ -120,14 +123,13 @@ def _make_unique(runs: Path, moment: float, drill: str) -> Path:
             return path
 
 
-def _point_latest(runs: Path, name: str) -> None:
-    link = runs / "latest"
+def _point(link: Path, target: str) -> None:
     if link.exists() and not link.is_symlink():
         raise JournalError(f"{link} is not a link made by a drill; move it away")
-    fresh = runs / f".latest-{os.getpid()}"
+    fresh = link.with_name(f".{link.name}-{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()
-    fresh.symlink_to(name)
+    fresh.symlink_to(target)
     fresh.replace(link)
 
 

@@ -41,6 +41,7 @@ class Opening:
     python: str
     pythonpath: str
     host_name: str
+    link: Path | None = None  #: a further link to the run, on the controller
     interval: float = 1.0
     steady_within: float = 60.0
     steady_samples: int = 3
@@ -73,7 +74,7 @@ def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
     """
     site = _enter(options, host)
     try:
-        run = journal.create_run(options.runs, options.drill)
+        run = journal.create_run(options.runs, options.drill, link=options.link)
     except journal.JournalError as error:
         host.run(release_script(options.folder))
         raise RehearsalError(str(error)) from error

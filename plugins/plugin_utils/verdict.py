@@ -247,22 +247,18 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit with the status of a run's verdict, or with the given status when no run began since then."""
+    """Exit with the status of a run's verdict: 0 only for a PASS of a playbook that came to its end, too."""
     parser = argparse.ArgumentParser(description="Exit with the status of a drill's verdict.")
     parser.add_argument("run", type=Path, help="run folder, for example runs/latest")
-    parser.add_argument(
-        "--since", type=float, default=0.0, help="ignore a run that began before this time (epoch seconds)"
-    )
-    parser.add_argument("--otherwise", type=int, default=1, help="exit status when there is no such verdict")
+    parser.add_argument("--played", type=int, default=0, help="exit status of the playbook: never 0 after another one")
     options = parser.parse_args(arguments)
+    played = int(options.played)
     try:
-        found = read(options.run)
+        status = int(read(options.run)["status"])
     except ValueError as error:
         print(error, file=sys.stderr)
-        return int(options.otherwise)
-    if float(found.get("began") or 0.0) < options.since:
-        return int(options.otherwise)
-    return int(found["status"])
+        return played or 1
+    return status or played
 
 
 if __name__ == "__main__":

@@ -124,11 +124,14 @@ def test_statuses_are_distinct_and_clear_of_ansibles_own() -> None:
 
 
 def test_the_exit_status_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verdict.main([str(tmp_path), "--otherwise", "7"]) == 7
+    assert verdict.main([str(tmp_path), "--played", "7"]) == 7
+    assert verdict.main([str(tmp_path)]) == 1
     assert "no verdict in" in capsys.readouterr().err
-    found = {**verdict.judge(records(books={"losses": [LOSS]})).as_dict(), "began": 100.0}
-    (tmp_path / "verdict.json").write_text(json.dumps(found))
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict.judge(records(books={"losses": [LOSS]})).as_dict()))
     assert verdict.main([str(tmp_path)]) == 20
-    assert verdict.main([str(tmp_path), "--since", "101", "--otherwise", "4"]) == 4
+    assert verdict.main([str(tmp_path), "--played", "2"]) == 20
+    (tmp_path / "verdict.json").write_text(json.dumps(verdict.judge(records()).as_dict()))
+    assert verdict.main([str(tmp_path)]) == 0
+    assert verdict.main([str(tmp_path), "--played", "2"]) == 2
     (tmp_path / "verdict.json").write_text('{"outcome": "FINE"}')
     assert verdict.main([str(tmp_path)]) == 1
