@@ -15,10 +15,12 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import Jou
 from ansible_collections.eventlog.drills.plugins.plugin_utils.page import parity_page
 from ansible_collections.eventlog.drills.plugins.plugin_utils.parity import Backend
 from ansible_collections.eventlog.drills.plugins.plugin_utils.playing import Player, PlayError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.story import Story
 
 ARGUMENTS: dict[str, Any] = {
-    "inventories": {"type": "list", "elements": "path", "required": True},
-    "drill": {"type": "str", "required": True},
+    "inventories": {"type": "list", "elements": "path"},
+    "drill": {"type": "str"},
+    "drilled": {"type": "list", "elements": "path"},
     "runs": {"type": "path", "required": True},
     "variables": {"type": "dict", "default": {}},
 }
@@ -30,7 +32,14 @@ class ActionModule(DrillAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Drill everywhere, one after the other; fails unless everything that must be the same is."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _, args = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        _, args = self.validate_argument_spec(
+            argument_spec=ARGUMENTS,
+            required_one_of=[("inventories", "drilled")],
+            mutually_exclusive=[("inventories", "drilled")],
+            required_by={"inventories": ("drill",)},
+        )
+        if args["drilled"]:
+            return {**result, **_compared([Path(path) for path in args["drilled"]], Path(args["runs"]) / "parity")}
         inventories = {Path(path).name: Path(path).absolute() for path in args["inventories"]}
         if problem := _unusable(args["inventories"], inventories):
             return {**result, "failed": True, "msg": problem}
@@ -97,6 +106,27 @@ def _drilled(backend: Backend, arguments: Sequence[str], drill: str, runs: Path)
     if trouble and not purge:
         player.play("teardown")
     return replace(backend, trouble=trouble, story=story)
+
+
+def _compared(folders: Sequence[Path], runs: Path) -> dict[str, Any]:
+    """Compare drills that were run already, each called by its backend, or by its place where that is not enough."""
+    try:
+        stories = [Story.read(journal.Run(folder), folder.parent) for folder in folders]
+    except JournalError as error:
+        return {"failed": True, "msg": str(error)}
+    if silent := [str(folder) for folder, story in zip(folders, stories, strict=True) if not story.begin]:
+        return {"failed": True, "msg": f"{' and '.join(silent)} has no journal of a drill: name the folders of runs"}
+    drills = {str(story.begin.get("drill")) for story in stories}
+    if len(folders) < parity.LEAST or len(drills) > 1:
+        found = "one run" if len(folders) == 1 else f"runs of {' and '.join(sorted(drills))}"
+        return {"failed": True, "msg": f"{found}: there is nothing to compare; name two runs of the same drill or more"}
+    backends = [Backend("", str(folder), story=story) for folder, story in zip(folders, stories, strict=True)]
+    kinds = [backend.runtime for backend in backends]
+    named = [
+        replace(backend, name=kind if kinds.count(kind) == 1 else f"{kind} {place}")
+        for place, (backend, kind) in enumerate(zip(backends, kinds, strict=True), 1)
+    ]
+    return _shown(parity.compare(named), drills.pop(), runs)
 
 
 def _shown(found: parity.Comparison, drill: str, runs: Path) -> dict[str, Any]:

@@ -21,8 +21,11 @@ options:
     description: Paths of the inventories; each must have a last part of its own, by which it is called.
     type: list
     elements: path
-    required: true
-  drill: {description: "Name of the drill's playbook, without C(drill_).", type: str, required: true}
+  drill: {description: "Name of the drill's playbook, without C(drill_); needed with O(inventories).", type: str}
+  drilled:
+    description: Folders of runs of one drill that were made already, to be compared instead of drilling.
+    type: list
+    elements: path
   runs: {description: "Folder of all runs, on the controller; what is written goes into C(parity) in it.", type: path, required: true}
   variables: {description: Given to every playbook., type: dict, default: {}}
 attributes:
@@ -37,6 +40,11 @@ EXAMPLES = r"""
     drill: kafka
     runs: /var/lib/drills/runs
     variables: {pipeline_name: parity, pipeline_port_offset: 21500, drill_hold: 8}
+
+- name: Compare two runs that were made already
+  eventlog.drills.parity:
+    drilled: [runs/2026-11-27T10-00-00Z-kafka, /srv/other/runs/2026-11-27T11-00-00Z-kafka]
+    runs: /var/lib/drills/runs
 """
 
 RETURN = r"""
