@@ -23,7 +23,8 @@ from eventlog.control import control
 from eventlog.hops.cassandra import connect
 from eventlog_job.config import JobConfig
 
-from tests.e2e.pipeline import UNITS, Pipeline, Run, wait_for
+from testing.pipeline import UNITS, Pipeline, Run
+from testing.waiting import wait_until
 
 # Below the ports that the kernel gives to outgoing connections: one of those may be in the way of a server's start.
 PORT_OFFSET = 23100
@@ -198,7 +199,7 @@ class Rig:
 def _until(look: Callable[[], bool], seconds: float, what: str) -> None:
     """Wait for a condition. Raises BenchError, with what was seen last, when it does not come true in time."""
     try:
-        wait_for(look, seconds, what)
+        wait_until(look, seconds, what)
     except AssertionError as error:
         raise BenchError(str(error)) from error
 

@@ -37,11 +37,9 @@ CHECKS = (
     Check("ansible-lint", ("ansible-lint", "--nocolor", "-q")),
     Check(
         "unit tests",
-        ("pytest", "-q", "-m", "not (kafka or cassandra or pipeline or e2e)", "--ignore-glob=*_process.py"),
+        ("pytest", "-q", "-m", "unit"),
     ),
     Check("types", ("mypy",)),
-    Check("types, producer", ("mypy", "producer/tests"), search="producer/tests"),
-    Check("types, job", ("mypy", "flink_job/tests"), search="flink_job/tests"),
     Check("types, stand-in", ("mypy", *STAND_IN), search="tests/unit/plugins/plugin_utils/stand_in"),
     Check("documentation", ("python", "tools/documentation.py")),
     Check("yamllint", ("yamllint", "--strict", ".")),

@@ -27,6 +27,8 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from .conftest import ROOT, MakeSettings
 
+pytestmark = pytest.mark.processes
+
 EXAMPLES = 25  # of each operation, valid and invalid ones
 JOB_SECONDS = 60
 TOO_LARGE = 413

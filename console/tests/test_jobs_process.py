@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eventlog_console.jobs import BusyError, Job, Jobs
 
+from testing.waiting import wait_until
+
 from .conftest import ROOT
+
+pytestmark = pytest.mark.processes
 
 PLAY = """\
 - hosts: all
@@ -29,14 +32,6 @@ PLAY = """\
       ansible.builtin.command: sleep SECONDS
       changed_when: false
 """
-
-
-def wait_for(look: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
-    return found
 
 
 def alive(mark: str) -> list[int]:
@@ -100,13 +95,14 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     yield found
     job = found.jobs.cancel()
     if job is not None:
-        wait_for(lambda: job.outcome)
+        wait_until(lambda: job.outcome, 60, "the run ends")
+        assert alive(f"-{tmp_path.name}") == [], "Ansible's workers, in sessions of their own, ended too"
 
 
 def test_a_job_ends_with_its_status_and_its_log(stage: Stage) -> None:
     job = stage.start("short", 0)
 
-    outcome = wait_for(lambda: job.outcome)
+    outcome = wait_until(lambda: job.outcome, 60, "the run ends")
 
     assert (outcome["status"], outcome["rc"]) == ("successful", 0)
     log = job.logs[0].read_text()
@@ -120,7 +116,7 @@ def test_a_playbook_that_fails_is_a_failed_job(stage: Stage) -> None:
     (stage.folder / "wrong.yml").write_text("- hosts: all\n  gather_facts: nonsense\n")
 
     job = stage.jobs.start(asked)
-    outcome = wait_for(lambda: job.outcome)
+    outcome = wait_until(lambda: job.outcome, 60, "the run ends")
 
     assert outcome["status"] == "failed"
     assert outcome["rc"] != 0
@@ -161,11 +157,11 @@ def test_of_many_who_ask_at_once_one_is_served(stage: Stage) -> None:
 
 def test_cancelling_kills_the_playbook_and_heals(stage: Stage) -> None:
     job = stage.start("drill", 60, heal=stage.command("healing", 0))
-    wait_for(lambda: stage.playing("drill"))
+    wait_until(lambda: stage.playing("drill"), 60, "it plays")
 
     stage.jobs.cancel()
 
-    outcome = wait_for(lambda: job.outcome)
+    outcome = wait_until(lambda: job.outcome, 60, "the run ends")
     assert (outcome["status"], outcome["rc"]) == ("canceled", 0)
     assert stage.playing("drill") == []
     assert "here is healing" in job.logs[1].read_text()
@@ -173,26 +169,26 @@ def test_cancelling_kills_the_playbook_and_heals(stage: Stage) -> None:
 
 def test_a_keeper_that_is_told_to_end_heals_too(stage: Stage) -> None:
     job = stage.start("drill", 60, heal=stage.command("healing", 0))
-    wait_for(lambda: stage.playing("drill"))
+    wait_until(lambda: stage.playing("drill"), 60, "it plays")
 
     os.kill(stage.keeper(job), signal.SIGTERM)
 
-    assert wait_for(lambda: job.outcome)["status"] == "canceled"
+    assert wait_until(lambda: job.outcome, 60, "the run ends")["status"] == "canceled"
     assert "here is healing" in job.logs[1].read_text()
 
 
 def test_a_killed_keeper_takes_its_playbook_with_it_and_is_noted_as_lost(stage: Stage) -> None:
     job = stage.start("orphan", 60)
-    wait_for(lambda: stage.playing("orphan"))
+    wait_until(lambda: stage.playing("orphan"), 60, "it plays")
 
     os.kill(stage.keeper(job), signal.SIGKILL)
 
-    wait_for(lambda: not stage.playing("orphan"))
-    assert wait_for(lambda: stage.jobs.running() is None)
+    wait_until(lambda: not stage.playing("orphan"), 60, "it has ended")
+    assert wait_until(lambda: stage.jobs.running() is None, 60, "nothing runs")
     assert job.outcome is not None
     assert job.outcome["status"] == "lost"
     next_one = stage.start("next", 0)
-    assert wait_for(lambda: next_one.outcome)["status"] == "successful"
+    assert wait_until(lambda: next_one.outcome, 60, "the run ends")["status"] == "successful"
 
 
 def test_whoever_started_it_may_die(stage: Stage) -> None:
@@ -207,4 +203,4 @@ def test_whoever_started_it_may_die(stage: Stage) -> None:
     job = stage.jobs.running()
 
     assert job is not None
-    assert wait_for(lambda: job.outcome)["status"] == "successful"
+    assert wait_until(lambda: job.outcome, 60, "the run ends")["status"] == "successful"

@@ -1,46 +1,41 @@
-"""Fixtures of the job's tests. The servers are started once; each test finds them empty."""
+"""Fixtures of the job's tests: each finds the servers empty and Flink stopped."""
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-# The harness is imported by name in every import mode of pytest.
-sys.path.insert(0, str(Path(__file__).parent))
+from testing.cassandra import CassandraServer
+from testing.job import Stack
+from testing.kafka import KafkaServer
+from testing.trees import Trees
 
-from flink_harness import Stack, Trees, free_ports
 
+@pytest.fixture(scope="module")
+def servers(trees: Trees, kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Kafka and Cassandra, running, with everything that a job needs to start.
 
-@pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Kafka and Cassandra, running."""
-    stack = Stack(Trees.from_environment(), tmp_path_factory.mktemp("servers"), free_ports(), parallelism=2)
+    Tables that tests drop make a Cassandra that is started again refuse its commit log, so each module has its own.
+    """
+    cassandra = CassandraServer(trees, tmp_path_factory.mktemp("cassandra"))
+    stack = Stack(trees, tmp_path_factory.mktemp("job"), kafka, cassandra)
     try:
         stack.make_archive()
-        stack.start_kafka()
-        stack.start_cassandra()
+        cassandra.start()
         yield stack
     finally:
-        stack.close()
+        stack.kill_flink()
+        cassandra.close()
 
 
 @pytest.fixture
 def stack(servers: Stack, request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """Kafka and Cassandra with new topics and empty tables, Flink stopped; on failure the ends of the logs."""
+    """The servers with new topics and empty tables; on failure the ends of Flink's logs."""
     servers.empty()
-    shutil.rmtree(servers.state, ignore_errors=True)
-    servers.job = {}
-    for log in servers.folder.glob("flink-*.out"):
-        log.unlink()
     failures = request.session.testsfailed
     yield servers
+    logs = [process.tail() for process in (servers.jobmanager, servers.taskmanager) if process is not None]
     servers.kill_flink()
     if request.session.testsfailed > failures:
-        for name in ("flink-jobmanager", "flink-taskmanager"):
-            log = servers.folder / f"{name}.out"
-            if log.exists():
-                print(f"--- {name}", *log.read_text(errors="replace").splitlines()[-30:], sep="\n")
+        print(*logs, sep="\n---\n")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from eventlog_job.archive import ArchiveError, class_path, usable
-from flink_harness import SOURCE, Stack
+
+from testing.job import SOURCE, Stack
 
 
 def test_the_class_path_is_spelled_as_flink_spells_it(tmp_path: Path) -> None:
@@ -33,12 +34,12 @@ def test_a_java_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["flink-dist-1.jar"]
 
 
-@pytest.mark.pipeline
-def test_the_archive_is_made_once_and_used(servers: Stack) -> None:
-    assert usable(servers.trees.java_home / "bin" / "java", servers.folder / "lib", servers.archive)
-    assert servers.make_archive()["made"] is False
-    argv = [str(servers.trees.java_home / "bin" / "java"), "-Xshare:on", f"-XX:SharedArchiveFile={servers.archive}"]
-    argv += ["-Xlog:class+load", "-cp", class_path(servers.folder / "lib")]
+@pytest.mark.servers
+def test_the_archive_is_made_once_and_used(stack: Stack) -> None:
+    assert usable(stack.trees.java, stack.folder / "lib", stack.archive)
+    assert stack.make_archive()["made"] is False
+    argv = [str(stack.trees.java), "-Xshare:on", f"-XX:SharedArchiveFile={stack.archive}"]
+    argv += ["-Xlog:class+load", "-cp", class_path(stack.folder / "lib")]
     main = "org.apache.flink.container.entrypoint.StandaloneApplicationClusterEntryPoint"
     done = subprocess.run([*argv, main], capture_output=True, text=True, check=False)
     assert f"{main} source: shared objects file" in done.stdout

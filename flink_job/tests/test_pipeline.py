@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from eventlog_job.state import State, positions
-from flink_harness import TOPIC, Stack, event, produce, wait_for
 
-pytestmark = pytest.mark.pipeline
+from testing.job import Stack, event, produce, wait_caught_up
+from testing.settings import TOPIC
+from testing.waiting import wait_until
 
 #: Seconds; generous, since the machine may be busy with other tests.
 PATIENCE = 240
@@ -24,7 +25,7 @@ class Stream:
     """Sends events of one source at a steady rate, on a thread, until it is stopped."""
 
     def __init__(self, stack: Stack, source: str, rate: int) -> None:
-        self._producer = stack.producer()
+        self._producer = stack.kafka.producer()
         self._source = source
         self._rate = rate
         self._over = threading.Event()
@@ -51,19 +52,14 @@ class Stream:
         self.stop()
 
 
-def caught_up(stack: Stack) -> bool:
-    ends = stack.end_offsets()
-    return all(stack.progress().get(partition, 0) == end for partition, end in ends.items())
-
-
 def start(stack: Stack) -> None:
     stack.start_flink()
-    wait_for(stack.running, PATIENCE, "running job")
+    wait_until(stack.running, PATIENCE, "running job")
 
 
 def ranges(stack: Stack) -> Iterator[tuple[int, int, int]]:
     """(partition, first, last) of the ingest log."""
-    for row in stack.cql().execute("SELECT partition, first_offset, last_offset FROM eventlog.ingest_log"):
+    for row in stack.execute("SELECT partition, first_offset, last_offset FROM eventlog.ingest_log"):
         yield row.partition, row.first_offset, row.last_offset
 
 
@@ -89,12 +85,12 @@ def workers(group: int) -> list[int]:
 def grown(stack: Stack, records: int) -> None:
     """Waits until so many more records are processed."""
     reached = stack.processed()
-    wait_for(lambda: stack.processed() > reached + records, PATIENCE, f"{records} further records")
+    wait_until(lambda: stack.processed() > reached + records, PATIENCE, f"{records} further records")
 
 
 def metric(stack: Stack, name: str) -> int:
     """One of the sink's counters; Flink fetches them when asked, and answers with what it fetched before."""
-    wait_for(lambda: name in stack.metrics(), 60, f"metric {name}")
+    wait_until(lambda: name in stack.metrics(), 60, f"metric {name}")
     return stack.metrics()[name]
 
 
@@ -129,19 +125,20 @@ HOSTILE: list[tuple[bytes | None, str | None]] = [
 ]
 
 
+@pytest.mark.job
 def test_hostile_records_become_letters_and_the_job_goes_on(stack: Stack) -> None:
     assert event("h", 1).count(b"2024-") == 1
     # So large a limit lets the largest record meet Cassandra's own.
     stack.job = {"largest_record_bytes": 33_554_432}
-    producer = stack.producer()
+    producer = stack.kafka.producer()
     for number, (value, _) in enumerate(HOSTILE):
         producer.produce(TOPIC, value, partition=0)
         producer.produce(TOPIC, event("good", number + 1), partition=0)
     assert producer.flush(60) == 0
     start(stack)
-    wait_for(lambda: caught_up(stack), PATIENCE, "end of the topic")
+    wait_caught_up(stack, PATIENCE)
     refused = {2 * number: reason for number, (_, reason) in enumerate(HOSTILE) if reason is not None}
-    wait_for(lambda: len(stack.dead_letters()) >= len(refused), PATIENCE, "dead letters")
+    wait_until(lambda: len(stack.dead_letters()) >= len(refused), PATIENCE, "dead letters")
     letters = {letter["offset"]: letter for letter in stack.dead_letters()}
     assert letters.keys() == refused.keys()
     for offset, reason in refused.items():
@@ -151,17 +148,18 @@ def test_hostile_records_become_letters_and_the_job_goes_on(stack: Stack) -> Non
         assert letters[offset]["truncated"] == (value is not None and len(value) > 524_288)
     good = {("good", number + 1) for number in range(len(HOSTILE))}
     assert set(stack.rows()) == good | {("h", 7), ("h\0", 8)}
-    found = stack.cql().execute("SELECT offset, reason FROM eventlog.rejected")
+    found = stack.execute("SELECT offset, reason FROM eventlog.rejected")
     assert {row.offset: row.reason for row in found} == {at: letters[at]["reason"] for at in refused}
     wanted = {"written": len(good) + 2, "rejected": len(refused), "rewritten": 0}
-    wait_for(lambda: wanted.items() <= stack.metrics().items(), 60, f"metrics {wanted}")
+    wait_until(lambda: wanted.items() <= stack.metrics().items(), 60, f"metrics {wanted}")
     assert exceptions(stack) == []
 
 
+@pytest.mark.job
 def test_a_graceful_stop_replays_nothing(stack: Stack) -> None:
     with Stream(stack, "host", 1_000) as stream:
         start(stack)
-        wait_for(lambda: stack.processed() > 3_000, PATIENCE, "rows")
+        wait_until(lambda: stack.processed() > 3_000, PATIENCE, "rows")
         status, told = stack.stop_job(60)
         assert (status, told["stopped"], told["reason"]) == (0, "savepoint", None)
         assert stack.jobmanager is not None
@@ -171,9 +169,9 @@ def test_a_graceful_stop_replays_nothing(stack: Stack) -> None:
         assert told["next_offsets"] == {str(partition): at for partition, at in before.items()}
         assert positions(Path(told["savepoint"]), TOPIC) == before
         start(stack)
-        wait_for(lambda: stack.processed() > sum(before.values()) + 2_000, PATIENCE, "further rows")
+        wait_until(lambda: stack.processed() > sum(before.values()) + 2_000, PATIENCE, "further rows")
         sent = stream.stop()
-    wait_for(lambda: caught_up(stack), PATIENCE, "end of the topic")
+    wait_caught_up(stack, PATIENCE)
     assert set(stack.rows()) == sent
     assert replays(stack) == 0
     assert metric(stack, "rewritten") == 0
@@ -185,22 +183,24 @@ def test_a_graceful_stop_replays_nothing(stack: Stack) -> None:
     assert (status, told["stopped"], told["savepoint"]) == (0, "absent", None)
 
 
+@pytest.mark.more_job
 def test_killed_at_once_after_a_resume_nothing_is_lost(stack: Stack) -> None:
     """The savepoint is used up and no checkpoint has been made yet: the group's offsets are behind it."""
     with Stream(stack, "host", 500) as stream:
         start(stack)
-        wait_for(lambda: stack.processed() > 1_000, PATIENCE, "rows")
+        wait_until(lambda: stack.processed() > 1_000, PATIENCE, "rows")
         assert stack.stop_job(60)[1]["stopped"] == "savepoint"
         stack.stop_flink()
         stack.start_flink()
-        wait_for(lambda: State(stack.state).resume() is None, PATIENCE, "use of the resume file")
+        wait_until(lambda: State(stack.state).resume() is None, PATIENCE, "use of the resume file")
         stack.kill_flink()
         start(stack)
         sent = stream.stop()
-    wait_for(lambda: caught_up(stack), PATIENCE, "end of the topic")
+    wait_caught_up(stack, PATIENCE)
     assert set(stack.rows()) == sent
 
 
+@pytest.mark.job
 def test_kill_of_everything_loses_nothing(stack: Stack) -> None:
     with Stream(stack, "host", 2_000) as stream:
         start(stack)
@@ -212,41 +212,42 @@ def test_kill_of_everything_loses_nothing(stack: Stack) -> None:
             assert workers(group) == []
             start(stack)
         sent = stream.stop()
-    wait_for(lambda: caught_up(stack), PATIENCE, "end of the topic")
+    wait_caught_up(stack, PATIENCE)
     assert set(stack.rows()) == sent
     assert metric(stack, "rewritten") <= replays(stack)
 
 
+@pytest.mark.more_job
 def test_workers_end_with_their_taskmanager(stack: Stack) -> None:
     with Stream(stack, "host", 200) as stream:
         start(stack)
-        wait_for(lambda: stack.processed() > 200, PATIENCE, "rows")
+        wait_until(lambda: stack.processed() > 200, PATIENCE, "rows")
         assert stack.taskmanager is not None
         group = stack.taskmanager.pid
         assert len(workers(group)) == stack.parallelism
         os.kill(group, signal.SIGKILL)
-        wait_for(lambda: not workers(group), 30, "end of the orphans")
+        wait_until(lambda: not workers(group), 30, "end of the orphans")
         stack.taskmanager.kill()
         stack.start_taskmanager()
         grown(stack, 0)
         sent = stream.stop()
-    wait_for(lambda: caught_up(stack), PATIENCE, "end of the topic")
+    wait_caught_up(stack, PATIENCE)
     assert set(stack.rows()) == sent
 
 
+@pytest.mark.more_job
 def test_cassandra_away_and_back(stack: Stack) -> None:
     with Stream(stack, "host", 100) as stream:
         start(stack)
-        wait_for(lambda: stack.processed() > 200, PATIENCE, "rows")
-        assert stack.cassandra is not None
+        wait_until(lambda: stack.processed() > 200, PATIENCE, "rows")
         stack.cassandra.kill()
         sent = stream.sent
-        wait_for(lambda: stream.sent > sent + 1_000, PATIENCE, "ten seconds of events")
+        wait_until(lambda: stream.sent > sent + 1_000, PATIENCE, "ten seconds of events")
         status, told = stack.stop_job(3)
         assert (status, told["stopped"]) == (1, "deadline")
         assert "waits for Cassandra" in told["reason"]
         assert stack.running()
-        stack.start_cassandra()
+        stack.cassandra.start()
         reached = stack.processed()
         assert stack.jobmanager is not None
         # The stop that was asked for is still pending in the JobManager and completes now. Its status is 2 when it ends
@@ -256,77 +257,76 @@ def test_cassandra_away_and_back(stack: Stack) -> None:
         assert stack.processed() >= reached
         start(stack)
         acknowledged = stream.stop()
-    wait_for(lambda: caught_up(stack), PATIENCE, "end of the topic")
+    wait_caught_up(stack, PATIENCE)
     assert set(stack.rows()) == acknowledged
 
 
+@pytest.mark.more_job
 def test_a_frozen_cassandra_is_waited_for(stack: Stack) -> None:
     with Stream(stack, "host", 100) as stream:
         start(stack)
-        wait_for(lambda: stack.processed() > 200, PATIENCE, "rows")
-        assert stack.cassandra is not None
-        stack.cassandra.signal(signal.SIGSTOP)
+        wait_until(lambda: stack.processed() > 200, PATIENCE, "rows")
+        stack.cassandra.freeze()
         try:
             sent = stream.sent
-            wait_for(lambda: stream.sent > sent + 1_500, PATIENCE, "fifteen seconds of events")
+            wait_until(lambda: stream.sent > sent + 1_500, PATIENCE, "fifteen seconds of events")
             assert stack.running()
         finally:
-            stack.cassandra.signal(signal.SIGCONT)
+            stack.cassandra.thaw()
         events_sent = stream.stop()
-    wait_for(lambda: caught_up(stack), PATIENCE, "end of the topic")
+    wait_caught_up(stack, PATIENCE)
     assert set(stack.rows()) == events_sent
     assert exceptions(stack) == []
 
 
-def test_starts_before_its_servers(servers: Stack, stack: Stack) -> None:
-    produce(stack.producer(), "host", range(1, 101))
-    assert stack.kafka is not None
-    assert stack.cassandra is not None
+@pytest.mark.more_job
+def test_starts_before_its_servers(stack: Stack) -> None:
+    produce(stack.kafka.producer(), "host", range(1, 101))
     stack.kafka.stop()
     stack.cassandra.kill()
     stack.start_flink()
     assert stack.jobmanager is not None
-    wait_for(lambda: "waiting, 5 s of at most 600 s" in stack.jobmanager_log(), PATIENCE, "line about Kafka")
+    wait_until(lambda: "waiting, 5 s of at most 600 s" in stack.jobmanager_log(), PATIENCE, "line about Kafka")
     assert stack.rest("/jobs/overview") == {"jobs": []}
-    stack.start_kafka()
-    wait_for(stack.running, PATIENCE, "running job")
-    stack.start_cassandra()
-    wait_for(lambda: caught_up(stack), PATIENCE, "end of the topic")
+    stack.kafka.start()
+    wait_until(stack.running, PATIENCE, "running job")
+    stack.cassandra.start()
+    wait_caught_up(stack, PATIENCE)
     assert len(stack.rows()) == 100
     assert exceptions(stack) == []
 
 
+@pytest.mark.more_job
 def test_a_topic_made_anew_while_the_job_runs(stack: Stack) -> None:
     start(stack)
-    produce(stack.producer(), "former", range(1, 1_001))
-    wait_for(lambda: caught_up(stack), PATIENCE, "end of the former topic")
-    stack.delete_topic(TOPIC)
-    wait_for(lambda: TOPIC not in stack.topics(), 60, "deletion")
-    stack.make_topic(TOPIC, 4)
-    produce(stack.producer(), "latter", range(1, 501))
-    wait_for(lambda: len(stack.rows()) == 1_500, PATIENCE, "rows of both topics")
+    produce(stack.kafka.producer(), "former", range(1, 1_001))
+    wait_caught_up(stack, PATIENCE)
+    stack.kafka.delete_topic(TOPIC)
+    stack.create_topics()
+    produce(stack.kafka.producer(), "latter", range(1, 501))
+    wait_until(lambda: len(stack.rows()) == 1_500, PATIENCE, "rows of both topics")
     former, latter = per_topic(stack)
     assert sorted([former, latter]) == [500, 1_000]
 
 
+@pytest.mark.more_job
 def test_a_topic_made_anew_while_the_job_is_stopped(stack: Stack) -> None:
     start(stack)
-    produce(stack.producer(), "former", range(1, 101))
-    wait_for(lambda: caught_up(stack), PATIENCE, "end of the former topic")
+    produce(stack.kafka.producer(), "former", range(1, 101))
+    wait_caught_up(stack, PATIENCE)
     assert stack.stop_job(60)[1]["stopped"] == "savepoint"
     stack.stop_flink()
-    stack.delete_topic(TOPIC)
-    wait_for(lambda: TOPIC not in stack.topics(), 60, "deletion")
-    stack.make_topic(TOPIC, 4)
+    stack.kafka.delete_topic(TOPIC)
+    stack.create_topics()
     # More records than the former topic had: its offsets would be found in the new one, and skip records.
-    produce(stack.producer(), "latter", range(1, 1_001))
+    produce(stack.kafka.producer(), "latter", range(1, 1_001))
     start(stack)
-    wait_for(lambda: len(stack.rows()) == 1_100, PATIENCE, "rows of both topics")
+    wait_until(lambda: len(stack.rows()) == 1_100, PATIENCE, "rows of both topics")
     assert "was made anew" in stack.jobmanager_log()
 
 
 def per_topic(stack: Stack) -> list[int]:
     total: dict[str, int] = {}
-    for row in stack.cql().execute("SELECT topic_id, next_offset FROM eventlog.progress"):
+    for row in stack.execute("SELECT topic_id, next_offset FROM eventlog.progress"):
         total[row.topic_id] = total.get(row.topic_id, 0) + row.next_offset
     return list(total.values())

@@ -13,9 +13,12 @@ from eventlog_job.config import JobConfig
 from eventlog_job.sink import Counters, Sink, new_attempt
 from eventlog_job.store import Interrupted, Statement, Store, StoreError, Write
 from eventlog_job.topic import TopicError, Topics
-from flink_harness import TOPIC, Stack, event, wait_for
 
-pytestmark = pytest.mark.pipeline
+from testing.job import Stack, event
+from testing.settings import TOPIC
+from testing.waiting import wait_until
+
+pytestmark = pytest.mark.servers
 
 
 class Total:
@@ -65,7 +68,7 @@ def reasons(letters: Sequence[str | None]) -> list[str | None]:
 
 
 def ingest(stack: Stack) -> list[tuple[str, int, int, int, int, int]]:
-    found = stack.cql().execute("SELECT * FROM eventlog.ingest_log")
+    found = stack.execute("SELECT * FROM eventlog.ingest_log")
     rows = [(row.attempt, row.partition, row.first_offset, row.last_offset, row.rows, row.rejected) for row in found]
     return sorted(rows)
 
@@ -74,12 +77,12 @@ def test_a_row_holds_the_event_and_its_position(stack: Stack, bench: Callable[..
     value = event("host", 1_001)
     assert bench().process([value], partition=3, offset=70) == [None]
     expected = json.loads(value)
-    row = stack.cql().execute("SELECT * FROM eventlog.events WHERE source = 'host' AND bucket = 1").one()
+    row = stack.execute("SELECT * FROM eventlog.events WHERE source = 'host' AND bucket = 1").one()
     moment = datetime.datetime.fromisoformat(expected["event_time"]).replace(tzinfo=None)
     assert (row.seq, row.event_time, row.level, row.service) == (1_001, moment, "INFO", "checkout")
     assert row.message == expected["message"]
     assert tuple(row.position) == (3, 70)
-    assert [tuple(row) for row in stack.cql().execute("SELECT source, bucket FROM eventlog.buckets")] == [("host", 1)]
+    assert [tuple(row) for row in stack.execute("SELECT source, bucket FROM eventlog.buckets")] == [("host", 1)]
 
 
 def test_books_of_a_batch(stack: Stack, bench: Callable[..., Bench]) -> None:
@@ -90,11 +93,11 @@ def test_books_of_a_batch(stack: Stack, bench: Callable[..., Bench]) -> None:
     assert [index for index, letter in enumerate(letters) if letter is not None] == [4]
     assert {key[1] for key in stack.rows()} == set(range(995, 1_006))
     assert ingest(stack) == [(one.attempt, 2, 100, 111, 11, 1)]
-    row = stack.cql().execute("SELECT * FROM eventlog.rejected").one()
+    row = stack.execute("SELECT * FROM eventlog.rejected").one()
     topic_id = one.topics.topic_id(TOPIC)
     assert (row.topic_id, row.partition, row.offset) == (topic_id, 2, 104)
     assert row.reason == "not JSON: Expecting value at character 0"
-    progress = stack.cql().execute("SELECT * FROM eventlog.progress").one()
+    progress = stack.execute("SELECT * FROM eventlog.progress").one()
     assert (progress.topic_id, progress.partition, progress.next_offset, progress.attempt) == (
         topic_id,
         2,
@@ -102,7 +105,7 @@ def test_books_of_a_batch(stack: Stack, bench: Callable[..., Bench]) -> None:
         one.attempt,
     )
     assert (one.written.value, one.rejected.value, one.rewritten.value) == (11, 1, 0)
-    hours = {row.hour for row in stack.cql().execute("SELECT hour FROM eventlog.ingest_log")}
+    hours = {row.hour for row in stack.execute("SELECT hour FROM eventlog.ingest_log")}
     now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     assert all(datetime.timedelta(0) <= now - hour < datetime.timedelta(hours=1, minutes=1) for hour in hours)
 
@@ -135,7 +138,7 @@ def test_a_row_that_cassandra_refuses_is_isolated(stack: Stack, bench: Callable[
     assert letters[1].startswith("Cassandra refuses it: InvalidRequest: ")
     assert set(stack.rows()) == {("host", 1), ("host", 3)}
     assert ingest(stack) == [(one.attempt, 0, 0, 2, 2, 1)]
-    assert [row.offset for row in stack.cql().execute("SELECT offset FROM eventlog.rejected")] == [1]
+    assert [row.offset for row in stack.execute("SELECT offset FROM eventlog.rejected")] == [1]
     assert (one.written.value, one.rejected.value) == (2, 1)
 
 
@@ -144,14 +147,14 @@ def test_a_missing_table_is_waited_for(stack: Stack, bench: Callable[..., Bench]
     one.process([event("host", 1)])
     create = "CREATE TABLE eventlog.events (source text, bucket bigint, seq bigint, event_time timestamp, level text, "
     create += "service text, message text, position frozen<tuple<int, bigint>>, PRIMARY KEY ((source, bucket), seq))"
-    stack.cql().execute("DROP TABLE eventlog.events")
+    stack.execute("DROP TABLE eventlog.events")
     done: list[list[str | None]] = []
     thread = threading.Thread(target=lambda: done.append(one.process([event("host", 2)], offset=1)))
     try:
         thread.start()
-        wait_for(lambda: one.retried.value >= 2, 60, "repetitions")
+        wait_until(lambda: one.retried.value >= 2, 60, "repetitions")
     finally:
-        stack.cql().execute(create)
+        stack.execute(create)
     thread.join(60)
     assert done == [[None]]
     assert set(stack.rows()) == {("host", 2)}
@@ -159,20 +162,20 @@ def test_a_missing_table_is_waited_for(stack: Stack, bench: Callable[..., Bench]
 
 def test_gives_up_after_the_time_limit_with_a_reason(stack: Stack, bench: Callable[..., Bench]) -> None:
     one = bench(write_timeout_seconds=1)
-    stack.cql().execute("DROP TABLE eventlog.rejected")
+    stack.execute("DROP TABLE eventlog.rejected")
     try:
         with pytest.raises(
             StoreError, match=r"gave up after 1 s \(write_timeout_seconds\): InvalidRequest: .*rejected"
         ):
             one.process([event("host", 1)])
     finally:
-        stack.make_schema()
+        stack.cassandra.make_tables()
 
 
 def test_a_wait_can_be_interrupted(stack: Stack, bench: Callable[..., Bench]) -> None:
     one = bench()
     one.config = JobConfig.load(stack.config)
-    stack.cql().execute("DROP TABLE eventlog.rejected")
+    stack.execute("DROP TABLE eventlog.rejected")
     caught: list[BaseException] = []
 
     def run() -> None:
@@ -190,7 +193,7 @@ def test_a_wait_can_be_interrupted(stack: Stack, bench: Callable[..., Bench]) ->
         thread.join(30)
         assert time.monotonic() - begin < 10
     finally:
-        stack.make_schema()
+        stack.cassandra.make_tables()
     assert len(caught) == 1
 
 
@@ -198,13 +201,12 @@ def test_a_topic_made_anew_has_books_of_its_own(stack: Stack, bench: Callable[..
     one = bench()
     one.process([event("host", seq) for seq in range(1, 51)])
     former = one.topics.topic_id(TOPIC)
-    stack.delete_topic(TOPIC)
-    wait_for(lambda: TOPIC not in stack.topics(), 60, "deletion")
+    stack.kafka.delete_topic(TOPIC)
     with pytest.raises(TopicError, match=f"topic {TOPIC}: "):
         one.topics.topic_id(TOPIC)
-    stack.make_topic(TOPIC, 4)
+    stack.create_topics()
     one.process([event("host", seq) for seq in range(51, 61)])
-    found = stack.cql().execute("SELECT topic_id, next_offset FROM eventlog.progress")
+    found = stack.execute("SELECT topic_id, next_offset FROM eventlog.progress")
     assert {row.topic_id: row.next_offset for row in found} == {former: 50, one.topics.topic_id(TOPIC): 10}
     assert one.rewritten.value == 0
     assert len(stack.rows()) == 60

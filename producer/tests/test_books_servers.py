@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 from cassandra.util import uuid_from_time
-from cassandra_harness import CassandraServer, Tables, ranges
 from confluent_kafka import Producer
 from eventlog import event
 from eventlog.books import main, read_books
 from eventlog.config import Config, load
 from eventlog.hops.kafka import KafkaHop
 from eventlog.spool import Reject, Spool
-from producer_harness import KafkaBroker
 
-pytest_plugins = ["cassandra_fixtures"]
-pytestmark = [pytest.mark.kafka, pytest.mark.cassandra]
+from testing.cassandra import CassandraServer, Tables
+from testing.kafka import KafkaServer
+
+pytestmark = pytest.mark.servers
 
 MADE = 5500
 
@@ -30,7 +30,7 @@ MADE = 5500
 class Books:
     """A pipeline in which 5,500 events have been made and gone all the way."""
 
-    def __init__(self, config_file: Path, kafka: KafkaBroker, tables: Tables) -> None:
+    def __init__(self, config_file: Path, kafka: KafkaServer, tables: Tables) -> None:
         self.config_file = config_file
         self.config: Config = load(config_file)
         self.tables = tables
@@ -76,7 +76,7 @@ class Books:
 
 @pytest.fixture
 def books(
-    kafka: KafkaBroker,
+    kafka: KafkaServer,
     topic: str,
     tables: Tables,
     cassandra_keys: Mapping[str, Any],
@@ -230,10 +230,10 @@ def test_another_source_in_the_spool_is_said(books: Books) -> None:
     assert found["sources"]["gone"]["acked"] == []
 
 
-def test_removed_by_retention_is_unclosed(kafka: KafkaBroker, books: Books) -> None:
+def test_removed_by_retention_is_unclosed(kafka: KafkaServer, books: Books) -> None:
     from confluent_kafka import TopicPartition
 
-    admin = kafka._admin()
+    admin = kafka.admin()
     answers = admin.delete_records([TopicPartition(books.config.kafka.topic, 0, 500)])
     for answer in answers.values():
         answer.result(10)
@@ -257,3 +257,14 @@ def test_a_frozen_server_leaves_its_hop_unclosed(cassandra: CassandraServer, boo
     assert found["sources"][books.source]["kafka"] == [[1, MADE]]
     assert found["rewritten"] is None
     assert books.read(sources={books.source: [1, MADE]})["unclosed"] == []
+
+
+def ranges(numbers: Iterable[int]) -> list[list[int]]:
+    """Numbers as ``[[first, last], …]``, the long way round."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return found

@@ -14,7 +14,8 @@ from eventlog.hops.cassandra import MOST_OPEN, BucketState, Rejections
 from eventlog.hops.probe import Probe, Unreadable
 from hypothesis import given
 from hypothesis import strategies as st
-from producer_harness import wait_until
+
+from testing.waiting import wait_until
 
 
 class Valve:

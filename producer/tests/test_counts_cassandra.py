@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cassandra_harness import CassandraServer, Tables
 from eventlog.config import Config, load
 from eventlog.hops.cassandra import CassandraHop
 from eventlog.hops.probe import Probe, Unreadable
-from producer_harness import wait_until
 
-pytest_plugins = ["cassandra_fixtures"]
-pytestmark = pytest.mark.cassandra
+from testing.cassandra import CassandraServer, Tables
+from testing.waiting import wait_until
+
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_a_killed_server_is_found_again(cassandra: CassandraServer, tables: Tabl
         wait_until(lambda: _count(probe) == 1050, 30, "it is counted again")
     finally:
         probe.close(5)
-        if not _runs(cassandra):
+        if cassandra.process is None:
             cassandra.start()
 
 
@@ -191,7 +191,3 @@ def _error(probe: Probe[Any]) -> str | None:
     probe.ask()
     probe.wait(time.monotonic() + 2)
     return probe.seen().error
-
-
-def _runs(server: CassandraServer) -> bool:
-    return server._process is not None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,14 +13,16 @@ from confluent_kafka import Producer
 from eventlog.config import Config, load
 from eventlog.hops.kafka import KafkaHop, KafkaReading
 from eventlog.hops.probe import Probe, Unreadable
-from producer_harness import KafkaBroker, wait_until
 
-pytestmark = pytest.mark.kafka
+from testing.kafka import KafkaServer
+from testing.waiting import wait_until
+
+pytestmark = pytest.mark.servers
 READINGS = 1000
 
 
 @pytest.fixture
-def hop_config(kafka: KafkaBroker, topic: str, write_config: Callable[..., Path]) -> Config:
+def hop_config(kafka: KafkaServer, topic: str, write_config: Callable[..., Path]) -> Config:
     """A configuration that points at the test's topic."""
     changes = {"kafka__bootstrap_servers": kafka.bootstrap_servers, "kafka__topic": topic}
     return load(write_config(**changes, kafka__dead_letter_topic=f"{topic}-rejected"))
@@ -36,7 +36,7 @@ def hop(hop_config: Config) -> Iterator[KafkaHop]:
     made.close()
 
 
-def send(kafka: KafkaBroker, topic: str, partitions: dict[int, int]) -> None:
+def send(kafka: KafkaServer, topic: str, partitions: dict[int, int]) -> None:
     """So many records to each partition, acknowledged."""
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "acks": "all", "log_level": 0})
     for partition, count in partitions.items():
@@ -45,7 +45,7 @@ def send(kafka: KafkaBroker, topic: str, partitions: dict[int, int]) -> None:
     assert producer.flush(20) == 0
 
 
-def test_end_offsets_of_all_partitions(kafka: KafkaBroker, topic: str, hop: KafkaHop) -> None:
+def test_end_offsets_of_all_partitions(kafka: KafkaServer, topic: str, hop: KafkaHop) -> None:
     empty = hop.read()
     assert (empty.count, dict(empty.partitions), empty.dead_letters) == (0, {0: 0, 1: 0, 2: 0, 3: 0}, None)
     kafka.create_topic(f"{topic}-rejected", partitions=2)
@@ -57,7 +57,7 @@ def test_end_offsets_of_all_partitions(kafka: KafkaBroker, topic: str, hop: Kafk
     assert reading.topic_id == empty.topic_id
 
 
-def test_a_topic_that_is_made_anew_has_another_id(kafka: KafkaBroker, topic: str, hop: KafkaHop) -> None:
+def test_a_topic_that_is_made_anew_has_another_id(kafka: KafkaServer, topic: str, hop: KafkaHop) -> None:
     send(kafka, topic, {1: 10})
     before = hop.read()
     kafka.delete_topic(topic)
@@ -73,7 +73,7 @@ def test_a_topic_that_is_made_anew_has_another_id(kafka: KafkaBroker, topic: str
 
 
 def test_a_topic_that_is_made_anew_between_two_readings_is_noticed(
-    kafka: KafkaBroker, topic: str, hop: KafkaHop
+    kafka: KafkaServer, topic: str, hop: KafkaHop
 ) -> None:
     kafka.create_topic(f"{topic}-rejected", partitions=1)
     send(kafka, topic, {1: 10})
@@ -86,7 +86,7 @@ def test_a_topic_that_is_made_anew_between_two_readings_is_noticed(
     assert dict(after.partitions) == {0: 20, 1: 2, 2: 0, 3: 0}
 
 
-def test_readings_leave_nothing_in_memory(kafka: KafkaBroker, topic: str, hop: KafkaHop) -> None:
+def test_readings_leave_nothing_in_memory(kafka: KafkaServer, topic: str, hop: KafkaHop) -> None:
     kafka.create_topic(f"{topic}-rejected", partitions=1)
     send(kafka, topic, {0: 1})
     hop.read()
@@ -97,11 +97,11 @@ def test_readings_leave_nothing_in_memory(kafka: KafkaBroker, topic: str, hop: K
     assert sys.getallocatedblocks() - before < READINGS / 2
 
 
-def test_a_frozen_broker_stalls_and_comes_back(kafka: KafkaBroker, topic: str, hop_config: Config) -> None:
+def test_a_frozen_broker_stalls_and_comes_back(kafka: KafkaServer, topic: str, hop_config: Config) -> None:
     send(kafka, topic, {0: 7})
     probe = Probe("kafka", KafkaHop(hop_config, request_timeout=1.0))
     wait_until(lambda: _read(probe), 10, "the topic is read")
-    _signal(kafka, signal.SIGSTOP)
+    kafka.freeze()
     try:
         probe.ask()
         assert not probe.wait(time.monotonic() + 0.5)
@@ -117,13 +117,13 @@ def test_a_frozen_broker_stalls_and_comes_back(kafka: KafkaBroker, topic: str, h
             fresh.read()
         assert time.monotonic() - began < 3, "so does one that connects for the first time"
     finally:
-        _signal(kafka, signal.SIGCONT)
+        kafka.thaw()
     wait_until(lambda: _read(probe), 15, "it is read again")
     probe.close(5)
 
 
 def test_a_stopped_broker_is_found_again_and_nothing_is_printed(
-    kafka: KafkaBroker, topic: str, hop_config: Config, capfd: pytest.CaptureFixture[str]
+    kafka: KafkaServer, topic: str, hop_config: Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
     send(kafka, topic, {0: 7})
     probe = Probe("kafka", KafkaHop(hop_config, request_timeout=1.0))
@@ -135,8 +135,9 @@ def test_a_stopped_broker_is_found_again_and_nothing_is_printed(
         assert capfd.readouterr().err == ""
     finally:
         kafka.start()
-    took = wait_until(lambda: _read(probe), 15, "it is read again")
-    assert took < 5
+    began = time.monotonic()
+    wait_until(lambda: _read(probe), 15, "it is read again")
+    assert time.monotonic() - began < 5
     probe.close(5)
 
 
@@ -151,8 +152,3 @@ def _error(probe: Probe[KafkaReading]) -> str | None:
     probe.ask()
     probe.wait(time.monotonic() + 3)
     return probe.seen().error
-
-
-def _signal(kafka: KafkaBroker, how: signal.Signals) -> None:
-    assert kafka._process is not None
-    os.killpg(kafka._process.pid, how)

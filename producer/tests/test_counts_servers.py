@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cassandra_harness import CassandraServer, Tables
 from eventlog.config import Config, load
 from eventlog.control import control
 from eventlog.counts import Counters, Snapshot, read_once
-from producer_harness import KafkaBroker, ProducerProcess, wait_until
 
-pytest_plugins = ["cassandra_fixtures"]
-pytestmark = [pytest.mark.kafka, pytest.mark.cassandra]
+from testing.cassandra import CassandraServer, Tables
+from testing.kafka import KafkaServer
+from testing.producer import ProducerProcess
+from testing.waiting import wait_until
+
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture
 def pipeline(
-    kafka: KafkaBroker,
+    kafka: KafkaServer,
     topic: str,
     tables: Tables,
     cassandra_keys: Mapping[str, Any],

@@ -15,7 +15,8 @@ from eventlog.generator import BURST_SECONDS, Generator, Meter
 from eventlog.spool import Spool, read_spool
 from hypothesis import given
 from hypothesis import strategies as st
-from producer_harness import wait_until
+
+from testing.waiting import wait_until
 
 RATES = st.one_of(st.sampled_from([0.5, 1.0, 10.0, 333.3, 2000.0, 50_000.0]), st.floats(0.1, 100_000))
 

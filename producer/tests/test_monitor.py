@@ -20,7 +20,8 @@ from eventlog.monitor.settings import Settings, is_loopback, read_settings
 from eventlog.monitor.views import History
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from producer_harness import wait_until
+
+from testing.waiting import wait_until
 
 OPEN = Settings(token=None, log_seconds=10.0)
 GUARDED = Settings(token="a-token-that-is-long", log_seconds=10.0)

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import given, settings
-from monitor_harness import Monitor
-from producer_harness import ProducerProcess, free_ports, wait_until
 from schemathesis import APIOperation, Case, GenerationMode, Response
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import negative_data_rejection
+
+from testing.ports import free_ports
+from testing.producer import Monitor, ProducerProcess
+from testing.waiting import wait_until
+
+pytestmark = pytest.mark.processes
 
 EXAMPLES = 40  # of each operation, valid and invalid ones
 TOO_LARGE, TOO_MANY = 413, 429

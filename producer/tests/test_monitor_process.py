@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from monitor_harness import Monitor
-from producer_harness import ProducerProcess, free_ports, wait_until
+
+from testing.ports import free_ports
+from testing.producer import Monitor, ProducerProcess
+from testing.waiting import wait_until
+
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture

@@ -14,14 +14,17 @@ from eventlog import event, publisher
 from eventlog.acks import Acks
 from eventlog.config import load
 from eventlog.spool import Block, Spool
-from producer_harness import KafkaBroker, ProducerProcess, sequence, wait_until
 
-pytestmark = pytest.mark.kafka
+from testing.kafka import KafkaServer
+from testing.producer import ProducerProcess, sequence
+from testing.waiting import wait_until
+
+pytestmark = pytest.mark.servers
 
 Make = Callable[..., ProducerProcess]
 
 
-def start(make: Make, kafka: KafkaBroker, topic: str, **changes: object) -> ProducerProcess:
+def start(make: Make, kafka: KafkaServer, topic: str, **changes: object) -> ProducerProcess:
     producer = make(kafka__bootstrap_servers=kafka.bootstrap_servers, kafka__topic=topic, **changes)
     producer.start()
     return producer
@@ -34,14 +37,14 @@ def drained(producer: ProducerProcess, timeout: float = 60) -> int:
     return int(producer.ask("status")["count"])
 
 
-def check(kafka: KafkaBroker, topic: str, source: str, count: int) -> list[int]:
+def check(kafka: KafkaServer, topic: str, source: str, count: int) -> list[int]:
     """Every counted event is in the topic; returns the seqs, repeats included."""
     seqs = sequence(kafka, topic, source)
     assert set(seqs) == set(range(1, count + 1))
     return seqs
 
 
-def test_every_event_arrives_once_in_order_under_its_key(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_every_event_arrives_once_in_order_under_its_key(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     producer = start(make_producer, kafka, topic, producer__rate=2000.0)
     producer.until_beyond("count", 3000, 20)
     count = drained(producer)
@@ -62,7 +65,7 @@ def test_every_event_arrives_once_in_order_under_its_key(make_producer: Make, ka
     assert len(set(partitions.values())) == 4
 
 
-def test_the_rate_is_exact(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_the_rate_is_exact(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     producer = start(make_producer, kafka, topic, producer__rate=1000.0)
     begin, first = time.monotonic(), producer.ask("status")["count"]
     wait_until(lambda: time.monotonic() - begin >= 5, 6, "five seconds have passed", interval=0.5)
@@ -72,7 +75,7 @@ def test_the_rate_is_exact(make_producer: Make, kafka: KafkaBroker, topic: str) 
     assert abs((count - first) - 1000 * elapsed) <= 150
 
 
-def test_kills_at_a_high_rate_lose_nothing(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_kills_at_a_high_rate_lose_nothing(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     producer = start(make_producer, kafka, topic, producer__rate=10_000.0)
     source = producer.ask("status")["source"]
     for _ in range(4):
@@ -89,7 +92,7 @@ def test_kills_at_a_high_rate_lose_nothing(make_producer: Make, kafka: KafkaBrok
     assert len(seqs) - count < 4 * 10_000
 
 
-def test_a_broker_stopped_and_started_is_bridged(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_a_broker_stopped_and_started_is_bridged(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     producer = start(make_producer, kafka, topic, producer__rate=500.0)
     source = producer.ask("status")["source"]
     producer.until_beyond("acked", 500, 20)
@@ -111,7 +114,7 @@ def test_a_broker_stopped_and_started_is_bridged(make_producer: Make, kafka: Kaf
     assert "Kafka answers again" in producer.log
 
 
-def test_a_frozen_broker_is_waited_for_without_repeats(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_a_frozen_broker_is_waited_for_without_repeats(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     producer = start(make_producer, kafka, topic, producer__rate=500.0)
     source = producer.ask("status")["source"]
     producer.until_beyond("acked", 500)
@@ -126,7 +129,7 @@ def test_a_frozen_broker_is_waited_for_without_repeats(make_producer: Make, kafk
 
 
 def test_a_silent_client_is_replaced(
-    kafka: KafkaBroker, topic: str, write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaServer, topic: str, write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The publisher alone, with less patience than it has: silence without an error ends the client, not the flow."""
     monkeypatch.setattr(publisher, "SILENCE_SECONDS", 2.0)
@@ -154,7 +157,7 @@ def test_a_silent_client_is_replaced(
     check(kafka, topic, source, 200)
 
 
-def test_a_killed_broker_and_a_killed_producer_together(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_a_killed_broker_and_a_killed_producer_together(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     producer = start(make_producer, kafka, topic, producer__rate=2000.0)
     source = producer.ask("status")["source"]
     producer.until_beyond("acked", 2000, 20)
@@ -170,7 +173,7 @@ def test_a_killed_broker_and_a_killed_producer_together(make_producer: Make, kaf
     check(kafka, topic, source, drained(producer))
 
 
-def test_memory_stays_flat_while_kafka_is_away(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_memory_stays_flat_while_kafka_is_away(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     """At 20,000/s the client's queue of 32 MB is full within two seconds; all the rest has to stay on disk."""
     producer = start(make_producer, kafka, topic, producer__rate=20_000.0, producer__spool_limit_bytes=512 << 20)
     source = producer.ask("status")["source"]
@@ -189,7 +192,7 @@ def test_memory_stays_flat_while_kafka_is_away(make_producer: Make, kafka: Kafka
     wait_until(lambda: path.stat().st_size < 16 << 20, 30, f"space is given back, {path.stat().st_size} bytes are held")
 
 
-def test_a_full_disk_keeps_nothing_from_kafka(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_a_full_disk_keeps_nothing_from_kafka(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     """What is on disk is sent while nothing can be written (RLIMIT_FSIZE); with room, it is forgotten and goes on."""
     producer = start(make_producer, kafka, topic, producer__rate=5000.0)
     source = producer.ask("status")["source"]
@@ -208,7 +211,7 @@ def test_a_full_disk_keeps_nothing_from_kafka(make_producer: Make, kafka: KafkaB
     check(kafka, topic, source, drained(producer))
 
 
-def test_a_topic_deleted_and_created_again_is_filled(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_a_topic_deleted_and_created_again_is_filled(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     producer = start(make_producer, kafka, topic, producer__rate=500.0)
     source = producer.ask("status")["source"]
     for _ in range(2):
@@ -229,7 +232,7 @@ def test_a_topic_deleted_and_created_again_is_filled(make_producer: Make, kafka:
     assert set(range(gone + 1, count + 1)) <= seqs
 
 
-def test_a_topic_that_comes_late_is_waited_for(make_producer: Make, kafka: KafkaBroker) -> None:
+def test_a_topic_that_comes_late_is_waited_for(make_producer: Make, kafka: KafkaServer) -> None:
     topic = f"late-{time.time_ns()}"
     producer = start(make_producer, kafka, topic, producer__rate=200.0)
     producer.until_beyond("count", 500, 20)
@@ -239,7 +242,7 @@ def test_a_topic_that_comes_late_is_waited_for(make_producer: Make, kafka: Kafka
     check(kafka, topic, producer.ask("status")["source"], drained(producer))
 
 
-def test_a_new_spool_changes_no_old_event(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_a_new_spool_changes_no_old_event(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     producer = start(make_producer, kafka, topic, producer__rate=1000.0)
     first = producer.ask("status")["source"]
     producer.until_beyond("count", 500, 20)
@@ -260,7 +263,7 @@ def test_a_new_spool_changes_no_old_event(make_producer: Make, kafka: KafkaBroke
     check(kafka, topic, second, new)
 
 
-def test_an_oversized_event_is_rejected_and_blocks_nothing(make_producer: Make, kafka: KafkaBroker) -> None:
+def test_an_oversized_event_is_rejected_and_blocks_nothing(make_producer: Make, kafka: KafkaServer) -> None:
     """Two sizes in one spool, of which the topic takes the smaller only."""
     topic = f"narrow-{time.time_ns()}"
     kafka.create_topic(topic, settings={"max.message.bytes": "20000"})
@@ -284,7 +287,7 @@ def test_an_oversized_event_is_rejected_and_blocks_nothing(make_producer: Make, 
     assert f"event {counts[0] + 1} of 30000 bytes is refused for good: Broker: Message size too large" in producer.log
 
 
-def test_an_event_the_client_itself_refuses_is_rejected(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_an_event_the_client_itself_refuses_is_rejected(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     producer = start(
         make_producer, kafka, topic, producer__rate=50.0, event__bytes=5000, kafka__client={"message.max.bytes": 2000}
     )
@@ -294,7 +297,7 @@ def test_an_event_the_client_itself_refuses_is_rejected(make_producer: Make, kaf
     assert kafka.records(topic) == []
 
 
-def test_batches_too_large_for_the_topic_are_sent_singly(make_producer: Make, kafka: KafkaBroker) -> None:
+def test_batches_too_large_for_the_topic_are_sent_singly(make_producer: Make, kafka: KafkaServer) -> None:
     """The topic takes each event, but not two of them in one batch: none may be taken for oversized."""
     topic = f"single-{time.time_ns()}"
     kafka.create_topic(topic, settings={"max.message.bytes": "1300"})
@@ -306,7 +309,7 @@ def test_batches_too_large_for_the_topic_are_sent_singly(make_producer: Make, ka
     assert "sending single events from now on" in producer.log
 
 
-def test_an_orderly_stop_flushes(make_producer: Make, kafka: KafkaBroker, topic: str) -> None:
+def test_an_orderly_stop_flushes(make_producer: Make, kafka: KafkaServer, topic: str) -> None:
     producer = start(make_producer, kafka, topic, producer__rate=5000.0)
     source = producer.ask("status")["source"]
     producer.until_beyond("acked", 5000, 20)

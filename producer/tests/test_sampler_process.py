@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from producer_harness import wait_until
+
+from testing.waiting import wait_until
+
+pytestmark = pytest.mark.processes
 
 SOURCE = Path(__file__).parents[1] / "src"
 

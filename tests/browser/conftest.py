@@ -1,4 +1,4 @@
-"""One warm pipeline and one browser for all pages; evidence when a test fails."""
+"""One browser for all pages, and where its pictures go."""
 
 from __future__ import annotations
 
@@ -10,19 +10,6 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.console_harness import chromium
-from tests.e2e.pipeline import Pipeline, free_offset
-
-
-@pytest.fixture(scope="session")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """A provisioned pipeline; nothing of it is left at the end."""
-    found = Pipeline(tmp_path_factory.mktemp("browser"), free_offset())
-    try:
-        found.play("site", seconds=1200)
-        yield found
-    finally:
-        found.play("teardown", teardown_purge=True, expect=None)
-    assert found.processes() == []
 
 
 @pytest.fixture(scope="session")

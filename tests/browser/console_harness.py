@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -20,7 +19,9 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, Playwright, ViewportSize
 
-from tests.e2e.pipeline import ROOT, Pipeline, wait_for
+from testing import ROOT
+from testing.pipeline import Pipeline
+from testing.waiting import wait_until
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
@@ -45,21 +46,21 @@ class Console:
 
     def start(self) -> Console:
         """Start it and wait until it listens."""
-        values = {"pipeline_root": str(self.pipeline.root), "pipeline_port_offset": self.pipeline.offset}
-        words = ["--port", "0", "--runs", str(self.pipeline.runs), *self.arguments, "--", "-e", json.dumps(values)]
+        words = ["--port", "0", "--runs", str(self.pipeline.runs), *self.arguments, "--"]
+        words += ["-e", json.dumps(self.pipeline.variables())]
         log = self.log
         with open(log, "w", encoding="utf-8") as stream:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "eventlog_console", *words],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": f"{ROOT / 'console' / 'src'}:{ROOT / 'collections'}"},
+                env={**self.pipeline.environment(), "PYTHONPATH": f"{ROOT / 'console' / 'src'}:{ROOT / 'collections'}"},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
             )
-        found: re.Match[str] = wait_for(
+        found: re.Match[str] = wait_until(
             lambda: re.search(r"http://(\S+?):(\d+)/", log.read_text(encoding="utf-8")), READY_SECONDS, "it listens"
         )
         self.url = f"http://127.0.0.1:{found[2]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,13 +11,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from testing import ROOT
+from testing.pipeline import UNITS, Pipeline
 from tests.browser.console_harness import NARROW, WIDE, Console, badge, console, run_drill, step
-from tests.e2e.pipeline import ROOT, UNITS, Pipeline
-
-pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 HOLD = 6
-BUDGET = 600  # how fast a shared machine recovers is no matter of these tests
 SECONDS = 600
 TOKEN = "a-token-that-nobody-guesses"
 
@@ -42,17 +41,16 @@ def page(browser: Browser, local: Console) -> Iterator[Page]:
     assert errors == []
 
 
+@pytest.mark.browser
 def test_a_drill_is_watched_to_its_verdict_by_every_browser(
     page: Page, browser: Browser, local: Console, pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    run_drill(page, "drill_flink", drill_hold=HOLD, drill_recovery_budget=BUDGET)
+    run_drill(page, "drill_flink", drill_hold=HOLD)
 
     step(page, "Watch the outage", "now", SECONDS)
     shown = page.locator("#now-command code").inner_text()
-    assert shown.endswith(
-        f"playbooks/drill_flink.yml -e drill_hold={HOLD} -e drill_recovery_budget={BUDGET}"
-        f" -e drill_runs_dir={pipeline.runs}"
-    )
+    assert shown.endswith(f"playbooks/drill_flink.yml -e drill_hold={HOLD} -e drill_runs_dir={pipeline.runs}")
+    expect(page.locator("#progress-time")).to_contain_text(re.compile(rf"of .*{HOLD}"))
     assert not pipeline.members("flink-jobmanager")
     status, problem = local.ask("/api/v1/jobs", {"playbook": "stop", "options": {"service": "kafka"}})
     assert (status, problem["status"]) == (409, 409)
@@ -84,6 +82,7 @@ def test_a_drill_is_watched_to_its_verdict_by_every_browser(
     assert page.url.startswith(f"{local.url}/runs/")
 
 
+@pytest.mark.browser
 def test_a_cancelled_drill_is_healed(page: Page, pipeline: Pipeline) -> None:
     run_drill(page, "drill_flink", drill_hold=300)
     step(page, "Watch the outage", "now", SECONDS)
@@ -96,11 +95,12 @@ def test_a_cancelled_drill_is_healed(page: Page, pipeline: Pipeline) -> None:
     assert pipeline.verdict()["outcome"] == "ABORTED (healed)"
 
 
+@pytest.mark.more_browser
 def test_a_killed_console_leaves_the_run_and_finds_it_again(browser: Browser, pipeline: Pipeline) -> None:
     with console(pipeline) as first:
         page = browser.new_page(viewport=WIDE)
         page.goto(first.url)
-        run_drill(page, "drill_kafka", drill_hold=15, drill_recovery_budget=BUDGET)
+        run_drill(page, "drill_kafka", drill_hold=15)
         step(page, "Watch the outage", "now", SECONDS)
         first.process.kill()
         first.process.wait(30)
@@ -119,6 +119,7 @@ def test_a_killed_console_leaves_the_run_and_finds_it_again(browser: Browser, pi
     assert all(pipeline.members(unit) for unit in UNITS)
 
 
+@pytest.mark.more_browser
 def test_services_are_killed_started_and_paused(page: Page, pipeline: Pipeline) -> None:
     kafka = page.locator("#service-list li", has=page.get_by_role("heading", name="kafka"))
     expect(kafka.locator(".lamp")).to_have_text("● up", timeout=60_000)
@@ -144,13 +145,11 @@ def test_services_are_killed_started_and_paused(page: Page, pipeline: Pipeline) 
     badge(page, "done", SECONDS)
 
 
+@pytest.mark.more_browser
 def test_a_drill_from_a_terminal_is_shown_and_nothing_starts_beside_it(
     page: Page, local: Console, pipeline: Pipeline
 ) -> None:
-    drill = subprocess.Popen(
-        pipeline.command("drill_flink", drill_hold=HOLD, drill_recovery_budget=BUDGET), cwd=pipeline.folder,
-        env=pipeline.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    drill = pipeline.begin("drill_flink", drill_hold=HOLD)
     try:
         expect(page.locator("#now-kicker")).to_contain_text("started from a terminal", timeout=SECONDS * 1000)
         expect(page.get_by_role("button", name="start kafka", exact=True)).to_be_disabled()
@@ -162,6 +161,7 @@ def test_a_drill_from_a_terminal_is_shown_and_nothing_starts_beside_it(
     badge(page, "PASS", 60)
 
 
+@pytest.mark.browser
 def test_beyond_this_machine_only_the_token_opens_it(browser: Browser, pipeline: Pipeline, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import urllib.error
 from dataclasses import replace
 from pathlib import Path
@@ -15,21 +15,23 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.pipeline import UNITS, Pipeline, wait_for
+from testing import ROOT
+from testing.pipeline import UNITS, Pipeline
+from testing.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
 
-
+@pytest.mark.provisioning
 def test_everything_runs_and_streams(pipeline: Pipeline) -> None:
     before = pipeline.counts()
     assert all(before[hop]["reachable"] for hop in ("producer", "kafka", "cassandra", "lag", "flink"))
 
-    wait_for(lambda: pipeline.counts()["cassandra"]["count"] >= before["cassandra"]["count"] + 20, 60, "rows flow")
+    wait_until(lambda: pipeline.counts()["cassandra"]["count"] >= before["cassandra"]["count"] + 20, 60, "rows flow")
 
     assert all(pipeline.members(unit) for unit in UNITS)
     assert pipeline.counts()["flink"]["state"] == "RUNNING"
 
 
+@pytest.mark.provisioning
 def test_a_second_run_changes_nothing_and_keeps_every_process(pipeline: Pipeline) -> None:
     before = {unit: pipeline.members(unit)[0] for unit in UNITS}
 
@@ -39,6 +41,7 @@ def test_a_second_run_changes_nothing_and_keeps_every_process(pipeline: Pipeline
     assert {unit: pipeline.members(unit)[0] for unit in UNITS} == before
 
 
+@pytest.mark.provisioning
 def test_check_mode_plans_a_first_installation_and_touches_nothing(cold: Pipeline) -> None:
     assert cold.play("site", "--check").changed > 0
 
@@ -46,6 +49,7 @@ def test_check_mode_plans_a_first_installation_and_touches_nothing(cold: Pipelin
     assert cold.processes() == []
 
 
+@pytest.mark.provisioning
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
@@ -75,6 +79,7 @@ def test_a_wrong_value_is_one_clear_error_before_anything_is_touched(
     assert cold.processes() == []
 
 
+@pytest.mark.provisioning
 def test_a_wrong_value_of_one_role_is_named_before_anything_is_started(cold: Pipeline) -> None:
     run = cold.play("site", expect=1, flink_processes="some")
 
@@ -83,6 +88,7 @@ def test_a_wrong_value_of_one_role_is_named_before_anything_is_started(cold: Pip
     assert cold.processes() == []
 
 
+@pytest.mark.provisioning
 def test_a_port_of_another_program_is_named_before_anything_is_touched(cold: Pipeline) -> None:
     port = cold.port(9092)
     with socket.create_server(("127.0.0.1", port)):
@@ -95,6 +101,7 @@ def test_a_port_of_another_program_is_named_before_anything_is_touched(cold: Pip
     assert not cold.root.exists()
 
 
+@pytest.mark.provisioning
 def test_an_unknown_service_is_one_clear_error(pipeline: Pipeline) -> None:
     run = pipeline.play("restart", expect=1, service="zookeeper")
 
@@ -102,6 +109,7 @@ def test_an_unknown_service_is_one_clear_error(pipeline: Pipeline) -> None:
     assert all(pipeline.members(unit) for unit in UNITS)
 
 
+@pytest.mark.more_provisioning
 def test_a_server_that_does_not_come_up_shows_its_last_lines_and_leaves_nothing_half_running(cold: Pipeline) -> None:
     run = cold.play("site", expect=1, kafka_properties={"metric.reporters": "no.such.Reporter"})
 
@@ -112,6 +120,7 @@ def test_a_server_that_does_not_come_up_shows_its_last_lines_and_leaves_nothing_
     assert cold.members("cassandra") == []
 
 
+@pytest.mark.more_provisioning
 def test_a_wrong_property_is_one_clear_error(cold: Pipeline) -> None:
     run = cold.play("site", expect=1, kafka_properties={"log.cleaner.threads": "lots"})
 
@@ -120,6 +129,7 @@ def test_a_wrong_property_is_one_clear_error(cold: Pipeline) -> None:
     assert "\tat " not in run.output
 
 
+@pytest.mark.more_provisioning
 def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(cold: Pipeline, tmp_path: Path) -> None:
     # A cache of the test's own with the kept downloads, in which one jar is damaged and no tree is built.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventlog-drills"
@@ -134,26 +144,17 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(cold: Pipeline, t
     jar.unlink()
     jar.write_bytes(whole[: len(whole) // 2])
 
-    trees = subprocess.run(
-        [
-            *cold.command("site", pipeline_cache=str(own), trees_environment=str(tmp_path / "trees.env"))[:-1],
-            str(Path(__file__).parents[1] / "trees.yml"),
-        ],
-        env=cold.environment(), capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+    cold.play(str(ROOT / "testing" / "trees.yml"), pipeline_cache=str(own), trees_file=str(tmp_path / "trees.json"))
 
-    assert trees.returncode == 0, trees.stdout + trees.stderr
     found = next((own / "trees").glob("kafka-*/lib/kafka-raft-*.jar"))
     assert found.read_bytes() == whole
 
 
+@pytest.mark.more_provisioning
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_provisioning_is_mended_by_the_next(cold: Pipeline, number: signal.Signals) -> None:
-    command = subprocess.Popen(
-        cold.command("site"), cwd=cold.folder, env=cold.environment(), stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    wait_for(lambda: cold.members("kafka"), 300, "Kafka is on its way")
+    command = cold.begin("site")
+    wait_until(lambda: cold.members("kafka"), 300, "Kafka is on its way")
 
     os.killpg(command.pid, number)
     command.wait(60)
@@ -163,6 +164,7 @@ def test_an_interrupted_provisioning_is_mended_by_the_next(cold: Pipeline, numbe
     assert cold.play("site").changed == 0
 
 
+@pytest.mark.more_provisioning
 def test_a_second_pipeline_lives_beside_the_first(pipeline: Pipeline, cold: Pipeline) -> None:
     first = pipeline.counts()["producer"]["source"]
 
@@ -170,7 +172,7 @@ def test_a_second_pipeline_lives_beside_the_first(pipeline: Pipeline, cold: Pipe
 
     second = cold.counts()["producer"]["source"]
     assert first != second
-    wait_for(lambda: cold.counts()["cassandra"]["count"] >= 10, 60, "rows flow in the second")
+    wait_until(lambda: cold.counts()["cassandra"]["count"] >= 10, 60, "rows flow in the second")
     assert {key[0] for key in cold.rows()} == {second}
     assert second not in {key[0] for key in pipeline.rows()}
 
@@ -180,6 +182,7 @@ def test_a_second_pipeline_lives_beside_the_first(pipeline: Pipeline, cold: Pipe
     assert all(pipeline.members(unit) for unit in UNITS)
 
 
+@pytest.mark.more_provisioning
 def test_a_monitor_with_a_token_serves_who_has_it_and_the_playbooks(cold: Pipeline) -> None:
     cold.token = secrets.token_urlsafe(24)
     printed = cold.play("site", "-vvv", seconds=1200).output
@@ -193,7 +196,7 @@ def test_a_monitor_with_a_token_serves_who_has_it_and_the_playbooks(cold: Pipeli
         assert cold.ask("GET", "counts")["producer"]["streaming"] is streaming
         printed += run.output
     drill = cold.play("drill_producer", "-vvv", drill_hold=8)
-    wait_for(lambda: (cold.ask("GET", "drill")["drill"]["verdict"] or {}).get("outcome") == "PASS", 30, "it is told")
+    wait_until(lambda: (cold.ask("GET", "drill")["drill"]["verdict"] or {}).get("outcome") == "PASS", 30, "it is told")
 
     written = [path for path in cold.folder.rglob("*") if path.is_file() and not path.is_symlink()]
     assert (cold.root / "etc" / "monitor.token").stat().st_mode & 0o077 == 0
@@ -208,23 +211,7 @@ def test_a_monitor_with_a_token_serves_who_has_it_and_the_playbooks(cold: Pipeli
     assert cold.counts()
 
 
-def test_a_teardown_keeps_the_data_and_the_next_start_goes_on(pipeline: Pipeline) -> None:
-    before = pipeline.drained(60)
-    rows = pipeline.rows()
-
-    pipeline.play("teardown")
-    assert pipeline.processes() == []
-    assert (pipeline.root / "data" / "producer" / "spool.db").exists()
-
-    pipeline.play("site", seconds=1200)
-    after = pipeline.drained(60)
-    assert after["producer"]["count"] == before["producer"]["count"]
-    assert after["producer"]["source"] == before["producer"]["source"]
-    assert after["kafka"]["count"] == before["kafka"]["count"]
-    assert pipeline.rows() == rows
-    pipeline.post("resume")
-
-
+@pytest.mark.provisioning
 def test_a_purge_refuses_a_directory_with_other_things_in_it(cold: Pipeline) -> None:
     (cold.root / "letters").mkdir(parents=True)
     (cold.root / "data").mkdir()
@@ -234,3 +221,19 @@ def test_a_purge_refuses_a_directory_with_other_things_in_it(cold: Pipeline) -> 
     assert "also holds letters, which no pipeline made: nothing was removed" in " ".join(run.output.split())
     assert (cold.root / "data").is_dir()
     shutil.rmtree(cold.root)
+
+
+@pytest.mark.provisioning
+@pytest.mark.parametrize("name", ["alerts.yml", "dashboard.json"])
+def test_every_metric_of_the_alerts_and_the_dashboard_is_there(pipeline: Pipeline, name: str) -> None:
+    wanted = set(re.findall(r"eventlog_[a-z_]+", (ROOT / "docs" / "prometheus" / name).read_text()))
+
+    assert len(wanted) > 10
+    assert wanted <= pipeline.metrics().keys()
+
+
+@pytest.mark.provisioning
+def test_the_self_test_spoils_no_other_pipeline(pipeline: Pipeline) -> None:
+    run = pipeline.play("selftest", expect=1)
+
+    assert "it only takes one named selftest" in " ".join(run.output.split())

@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import re
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import websockets
 
-from tests.e2e.pipeline import ROOT, Pipeline, further_monitor, wait_for
-
-pytestmark = pytest.mark.e2e
+from testing.pipeline import Pipeline, further_monitor
+from testing.processes import resident
+from testing.waiting import wait_until
 
 PAGES = 50
-RATE = 1000.0  # events per second
-ROUNDS, ROUND_SECONDS = 3, 10.0
+RATE = 1000.0  # events per second of the long outage
+HIGH_RATE = 20_000.0  # a fifth of what the generator takes: one that competes with the pages for the processor
+ROUNDS, ROUND_SECONDS = 3, 5.0
 REFRESHES = 28_800  # of eight hours, one a second
 WARM_SECONDS = 700.0  # until the page's history of ten minutes is full, with some to spare
 SLOPE_LIMIT = 2 << 20  # bytes in eight hours: what a page of garbage of the allocator's makes, but no leak
 RESIDENT_LIMIT = 200 << 20  # bytes
 OUTAGE_SECONDS = 600
-
-
-def resident(pid: int) -> int:
-    """Resident memory of a process, bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def metrics(port: int) -> dict[str, float]:
-    """The monitor's figures for Prometheus; of those with labels only the last."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    return {line.split("{")[0].split()[0]: float(line.split()[-1]) for line in lines if not line.startswith("#")}
 
 
 async def _look(url: str, seen: list[int], number: int) -> None:
@@ -60,7 +46,7 @@ def open_pages(port: int, count: int) -> Iterator[list[int]]:
     thread = threading.Thread(target=_run, args=(loop, task), daemon=True)
     thread.start()
     try:
-        wait_for(lambda: all(seen), 30, f"{count} pages are open")
+        wait_until(lambda: all(seen), 30, f"{count} pages are open")
         yield seen
     finally:
         loop.call_soon_threadsafe(task.cancel)
@@ -81,8 +67,9 @@ def speed(pipeline: Pipeline, seconds: float) -> float:
     return float((last["producer"]["count"] - first["producer"]["count"]) / (last["time"] - first["time"]))
 
 
+@pytest.mark.load
 def test_open_pages_do_not_slow_the_producer(pipeline: Pipeline) -> None:
-    pipeline.post("rate", {"rate": RATE})
+    pipeline.post("rate", {"rate": HIGH_RATE})
     alone, watched = [], []
     try:
         for _ in range(ROUNDS):
@@ -94,29 +81,22 @@ def test_open_pages_do_not_slow_the_producer(pipeline: Pipeline) -> None:
     finally:
         pipeline.post("rate", {"rate": 10.0})
     print(f"producer alone {alone}, watched by {PAGES} pages {watched}")
-    assert abs(sum(watched) / sum(alone) - 1) < 0.05
-    pipeline.drained(300)
+    assert sum(alone) / ROUNDS > 0.9 * HIGH_RATE, "this is not the load that is meant"
+    assert sum(watched) / sum(alone) > 0.95
+    pipeline.drained(600)
     pipeline.post("resume")
 
 
-@pytest.mark.parametrize("name", ["alerts.yml", "dashboard.json"])
-def test_every_metric_of_the_alerts_and_the_dashboard_is_there(pipeline: Pipeline, name: str) -> None:
-    wanted = set(re.findall(r"eventlog_[a-z_]+", (ROOT / "docs" / "prometheus" / name).read_text()))
-
-    assert len(wanted) > 10
-    assert wanted <= metrics(pipeline.port(5000)).keys()
-
-
-@pytest.mark.matrix
+@pytest.mark.memory
 def test_eight_hours_of_refreshes_leave_memory_flat(pipeline: Pipeline, tmp_path: Path) -> None:
     # One that reads as often as it may.
     with further_monitor(pipeline, tmp_path, refresh_seconds=0.05) as monitor:
         measured: list[tuple[int, int]] = []
 
         def refreshes() -> int:
-            return int(metrics(monitor.port)["eventlog_refreshes_total"])
+            return int(pipeline.metrics(monitor.port)["eventlog_refreshes_total"])
 
-        wait_for(refreshes, 60, "it refreshes")
+        wait_until(refreshes, 60, "it refreshes")
         with open_pages(monitor.port, 1):
             time.sleep(WARM_SECONDS)
             while not measured or measured[-1][0] < measured[0][0] + REFRESHES:
@@ -136,7 +116,7 @@ def slope_of(points: list[tuple[int, int]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
 
 
-@pytest.mark.matrix
+@pytest.mark.load
 def test_a_long_outage_of_kafka_needs_no_memory(pipeline: Pipeline) -> None:
     pipeline.play("stop", service="kafka")
     highest = dict.fromkeys(("producer", "monitor"), 0)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +15,9 @@ from typing import Any, Protocol
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+
+from testing import settings
+from testing.ports import free_ports
 
 
 class RunModule(Protocol):
@@ -50,42 +51,20 @@ def short_dir() -> Iterator[Path]:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """A function that returns a TCP port on which nobody listens at the moment."""
-
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    return find
+    return lambda: free_ports(1)[0]
 
 
 @pytest.fixture
-def pipeline_toml(short_dir: Path, free_port: Callable[[], int]) -> Path:
+def pipeline_toml(short_dir: Path) -> Path:
     """The configuration of a pipeline none of whose servers runs."""
-    ports = [free_port() for _ in range(4)]
-    path = short_dir / "pipeline.toml"
-    path.write_text(
-        f"""
-        pipeline = {{ name = "test", root = "{short_dir}" }}
-        event = {{ bytes = 1024, bucket_size = 1000 }}
-        kafka = {{ bootstrap_servers = "127.0.0.1:{ports[0]}", topic = "events", dead_letter_topic = "rejected" }}
-        producer = {{ spool = "{short_dir}/s.db", socket = "{short_dir}/p", rate = 1.0, spool_limit_bytes = 268435456 }}
-        monitor = {{ host = "127.0.0.1", port = {ports[3]}, refresh_seconds = 1.0 }}
-        [cassandra]
-        contact_points = ["127.0.0.1"]
-        port = {ports[1]}
-        keyspace = "eventlog"
-        datacenter = "dc1"
-        [flink]
-        rest_url = "http://127.0.0.1:{ports[2]}"
-        job_name = "event-log"
-        group_id = "event-log"
-        state_dir = "{short_dir}/flink"
-        parallelism = 1
-        """,
-        encoding="utf-8",
-    )
-    return path
+    kafka, cassandra, flink, monitor = free_ports(4)
+    changes = {
+        "kafka__bootstrap_servers": f"127.0.0.1:{kafka}",
+        "cassandra__port": cassandra,
+        "flink__rest_url": f"http://127.0.0.1:{flink}",
+        "monitor__port": monitor,
+    }
+    return settings.write(short_dir / "pipeline.toml", settings.document(short_dir, **changes))
 
 
 @pytest.fixture
@@ -105,11 +84,3 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         process.communicate()
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait until a condition holds; fails the test when it does not within ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
-        time.sleep(0.02)

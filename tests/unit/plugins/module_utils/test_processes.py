@@ -19,7 +19,7 @@ from ansible_collections.eventlog.drills.plugins.module_utils.processes import (
     read_member,
 )
 
-from tests.unit.conftest import wait_for
+from testing.waiting import wait_until
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
@@ -87,7 +87,9 @@ def test_a_zombie_is_gone_although_its_pid_is_there(spawn: Spawn) -> None:
     process = spawn(SLEEP)
     first_line(process)
     os.kill(process.pid, signal.SIGKILL)
-    wait_for(lambda: (read_member(process.pid) or Member(0, 0, 0, "", 0, 0, "")).state == "Z")
+    wait_until(
+        lambda: (read_member(process.pid) or Member(0, 0, 0, "", 0, 0, "")).state == "Z", 10, "it is a zombie", 0.02
+    )
 
     member = read_member(process.pid)
 
@@ -126,10 +128,15 @@ def test_children_that_outlive_their_leader_are_still_members(spawn: Spawn) -> N
     os.kill(process.pid, signal.SIGKILL)
 
     try:
-        wait_for(lambda: [member.pid for member in group_members(process.pid)] == children)
+        wait_until(
+            lambda: [member.pid for member in group_members(process.pid)] == children,
+            10,
+            "the children are there",
+            0.02,
+        )
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-    wait_for(lambda: not group_members(process.pid))
+    wait_until(lambda: not group_members(process.pid), 10, "the group has ended", 0.02)
 
 
 def test_processes_older_than_the_group_that_was_started_are_not_its_members(spawn: Spawn) -> None:

@@ -22,7 +22,9 @@ from ansible_collections.eventlog.drills.plugins.module_utils.processes import g
 from ansible_collections.eventlog.drills.plugins.module_utils.supervised import Supervisor
 from ansible_collections.eventlog.drills.plugins.module_utils.units import Unit, UnitError
 
-from tests.unit.conftest import wait_for
+from testing.waiting import wait_until
+
+pytestmark = pytest.mark.processes
 
 SITE = str(Path(supervisor_package.__file__).parent.parent)
 # A web server that starts some children, says where it is, and ends on SIGTERM without caring for its children.
@@ -47,6 +49,11 @@ server = http.server.HTTPServer(("127.0.0.1", port), Handler)
 print("listening on", port, flush=True)
 server.serve_forever()
 """
+
+
+def graceful(pipeline: Pipeline, unit: Unit) -> bool:
+    """Whether the server has said that it ends."""
+    return "ending gracefully" in pipeline.supervisor.log_path(unit.name).read_text()
 
 
 class Pipeline:
@@ -290,7 +297,7 @@ def test_nothing_in_a_command_or_environment_is_misread(pipeline: Pipeline) -> N
     pipeline.supervisor.ensure_daemon()
 
     pipeline.supervisor.start(unit)
-    wait_for(out.exists)
+    wait_until(out.exists, 10, "it has written", 0.02)
 
     assert json.loads(out.read_text()) == [strange, environment]
 
@@ -330,7 +337,7 @@ def test_a_stop_is_graceful_and_takes_the_children_along(pipeline: Pipeline) -> 
 
     assert pipeline.pids(unit) == []
     assert all((member := read_member(pid)) is None or member.gone for pid in pids)
-    wait_for(lambda: "ending gracefully" in pipeline.supervisor.log_path(unit.name).read_text())
+    wait_until(lambda: graceful(pipeline, unit), 10, "it ends gracefully", 0.02)
     assert free(unit.ports[0])
     assert not pipeline.supervisor.stop(unit)
 
@@ -353,7 +360,7 @@ def test_the_unit_s_own_stop_signal_is_used(pipeline: Pipeline) -> None:
 
     pipeline.supervisor.stop(unit)
 
-    wait_for(lambda: "ending gracefully" in pipeline.supervisor.log_path(unit.name).read_text())
+    wait_until(lambda: graceful(pipeline, unit), 10, "it ends gracefully", 0.02)
 
 
 def test_a_kill_leaves_nobody_and_the_next_start_is_fresh(pipeline: Pipeline) -> None:
@@ -375,7 +382,7 @@ def test_nothing_is_restarted_behind_our_back(pipeline: Pipeline) -> None:
     pipeline.start(unit)
     os.kill(pipeline.pids(unit)[0], signal.SIGKILL)
 
-    wait_for(lambda: pipeline.supervisor.rpc.getProcessInfo(unit.name)["statename"] == "EXITED")
+    wait_until(lambda: pipeline.supervisor.rpc.getProcessInfo(unit.name)["statename"] == "EXITED", 10, "it has ended")
     assert pipeline.pids(unit) == []
     assert free(unit.ports[0])
 
@@ -385,7 +392,7 @@ def test_a_start_after_the_leader_died_ends_the_children_first(pipeline: Pipelin
     pipeline.start(unit)
     leader, *children = pipeline.pids(unit)
     os.kill(leader, signal.SIGKILL)
-    wait_for(lambda: pipeline.pids(unit) == children)
+    wait_until(lambda: pipeline.pids(unit) == children, 10, "the children are there", 0.02)
     assert not pipeline.supervisor.running(unit)
 
     assert pipeline.start(unit)
@@ -422,7 +429,7 @@ def test_a_paused_unit_can_be_stopped_gracefully(pipeline: Pipeline) -> None:
     assert pipeline.supervisor.stop(unit)
 
     assert pipeline.pids(unit) == []
-    wait_for(lambda: "ending gracefully" in pipeline.supervisor.log_path(unit.name).read_text())
+    wait_until(lambda: graceful(pipeline, unit), 10, "it ends gracefully", 0.02)
 
 
 def test_what_does_not_run_can_be_neither_paused_nor_woken(pipeline: Pipeline) -> None:
@@ -440,7 +447,7 @@ def test_survivors_of_a_killed_supervisord_are_adopted_never_doubled(pipeline: P
     pipeline.start(unit)
     pids = pipeline.pids(unit)
     os.kill(pipeline.daemon(), signal.SIGKILL)
-    wait_for(lambda: not pipeline.again().alive())
+    wait_until(lambda: not pipeline.again().alive(), 10, "the supervisor has ended")
 
     assert pipeline.again().ensure_daemon()
     assert not pipeline.again().start(unit)
@@ -460,7 +467,7 @@ def test_survivors_of_a_killed_supervisord_are_removed_without_it(pipeline: Pipe
     pipeline.start(unit)
     pids = pipeline.pids(unit)
     os.kill(pipeline.daemon(), signal.SIGKILL)
-    wait_for(lambda: not pipeline.again().alive())
+    wait_until(lambda: not pipeline.again().alive(), 10, "the supervisor has ended")
 
     view = pipeline.again()
     assert view.stop(view.installed_unit(unit.name))
@@ -539,7 +546,7 @@ def test_removal_leaves_no_process_no_description_and_no_socket(pipeline: Pipeli
 
     assert not pipeline.supervisor.shutdown()
     assert pipeline.supervisor.installed() == []
-    wait_for(lambda: (member := read_member(daemon)) is None or member.gone)
+    wait_until(lambda: (member := read_member(daemon)) is None or member.gone, 10, "the daemon has ended", 0.02)
     assert list((pipeline.folder / "run").iterdir()) == []
 
 
@@ -587,7 +594,7 @@ def test_a_receipt_does_not_call_a_living_member_gone(pipeline: Pipeline) -> Non
     pipeline.start(unit)
     before = pipeline.supervisor.observe(unit)
     os.kill(before["members"][0]["pid"], signal.SIGKILL)
-    wait_for(lambda: len(group_members(before["members"][0]["pid"])) == 1)
+    wait_until(lambda: len(group_members(before["members"][0]["pid"])) == 1, 10, "one is left", 0.02)
 
     proof = receipt(unit, "killed", before, pipeline.supervisor.observe(unit), time.time(), {})
 

@@ -16,7 +16,8 @@ import pytest
 from ansible_collections.eventlog.drills.plugins.module_utils.processes import read_member
 from ansible_collections.eventlog.drills.plugins.modules import java_archive
 
-from tests.unit.conftest import RunModule, wait_for
+from testing.waiting import wait_until
+from tests.unit.conftest import RunModule
 
 # Listens, and on SIGTERM writes the file that -XX:ArchiveClassesAtExit names, as the JVM does.
 SERVER = """
@@ -119,7 +120,7 @@ def test_an_interrupted_rehearsal_takes_its_server_along(args: dict[str, Any], t
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     module = subprocess.Popen([sys.executable, "-c", code, json.dumps(args)], env=environment, stderr=subprocess.PIPE)
-    wait_for(lambda: pidfile.exists() and pidfile.read_text())
+    wait_until(lambda: pidfile.exists() and pidfile.read_text(), 10, "its pid is written")
     server = int(pidfile.read_text())
 
     module.send_signal(signal.SIGTERM)

@@ -15,18 +15,21 @@ from ansible_collections.eventlog.drills.plugins.module_utils import stream
 from ansible_collections.eventlog.drills.plugins.modules import producer_stream
 from eventlog.control import control
 
-from tests.unit.conftest import RunModule, wait_for
+from testing.waiting import wait_until
+from tests.unit.conftest import RunModule
+
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture
 def producer(pipeline_toml: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A producer that streams into its spool; its socket is ``p`` beside its configuration."""
+    """A producer that streams into its spool; its socket is ``p.sock`` beside its configuration."""
     process = subprocess.Popen(
         [sys.executable, "-m", "eventlog.producer", "--config", str(pipeline_toml)],
         env={**os.environ, "PYTHONPATH": str(Path(eventlog.__file__).parent.parent)},
         stderr=subprocess.DEVNULL,
     )
-    wait_for(pipeline_toml.with_name("p").exists, 30)
+    wait_until(pipeline_toml.with_name("p.sock").exists, 30, "the producer listens")
     yield process
     process.kill()
     process.wait()
@@ -34,7 +37,7 @@ def producer(pipeline_toml: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.usefixtures("producer")
 def test_it_pauses_and_resumes_once(run_module: RunModule, short_dir: Path) -> None:
-    socket = str(short_dir / "p")
+    socket = str(short_dir / "p.sock")
 
     for streaming in (False, True):
         before = control(socket, {"do": "status"})
@@ -53,10 +56,10 @@ def test_a_producer_that_does_not_answer_is_said(
     monkeypatch.setattr(stream, "ANSWER_SECONDS", 0.5)
 
     os.kill(producer.pid, signal.SIGSTOP)
-    frozen = run_module(producer_stream, socket=str(short_dir / "p"), streaming=False)
+    frozen = run_module(producer_stream, socket=str(short_dir / "p.sock"), streaming=False)
     producer.kill()
     producer.wait()
-    gone = run_module(producer_stream, socket=str(short_dir / "p"), streaming=False)
+    gone = run_module(producer_stream, socket=str(short_dir / "p.sock"), streaming=False)
 
     assert "did not answer" in frozen["msg"]
     assert "the producer is not running" in gone["msg"]

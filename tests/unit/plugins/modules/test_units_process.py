@@ -14,6 +14,8 @@ from ansible_collections.eventlog.drills.plugins.modules import process_units
 
 from tests.unit.conftest import RunModule
 
+pytestmark = pytest.mark.processes
+
 SITE = str(Path(supervisor.__file__).parent.parent)
 LISTEN = """
 import socket, sys

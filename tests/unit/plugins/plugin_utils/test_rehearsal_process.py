@@ -25,9 +25,11 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.observing import P
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError, redacted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
 
-from tests.unit.conftest import wait_for
+from testing.waiting import wait_until
 
 from .stage import Stage, receipt
+
+pytestmark = pytest.mark.processes
 
 OUTAGE = Phase(
     "outage",
@@ -253,7 +255,7 @@ def test_the_monitor_is_told_how_the_drill_stands(stage: Stage) -> None:
     rehearsal = stage.begin()
     rehearse(stage, rehearsal)
     stage.finish(rehearsal)
-    wait_for(lambda: any(told and told["verdict"] for told in stage.announced()))
+    wait_until(lambda: any(told and told["verdict"] for told in stage.announced()), 10, "the verdict is told")
     told = [known for known in stage.announced() if known]
     stations = [(known["phase"]["name"], known["phase"]["kind"]) for known in told]
     wanted = [
@@ -281,7 +283,7 @@ def test_a_monitor_that_cannot_be_told_is_no_matter_of_the_drill(stage: Stage) -
     began = time.monotonic()
     stage.host.run(told)
     assert time.monotonic() - began < 5
-    wait_for(lambda: "not found" in (stage.path / "announce.log").read_text())
+    wait_until(lambda: "not found" in (stage.path / "announce.log").read_text(), 10, "the refusal is logged")
 
 
 def test_a_killed_drill_is_healed_and_closed(stage: Stage) -> None:
@@ -317,7 +319,7 @@ def test_a_lock_without_a_journal_here_is_only_released(stage: Stage) -> None:
     owner = {**leave_behind(stage), "run": "/nowhere"}
     text = heal(stage, owner, {}, within=1.0)
     assert text == "nothing was away; the killed drill left no journal on this controller"
-    wait_for(lambda: None in stage.announced())
+    wait_until(lambda: None in stage.announced(), 10, "the end is told")
     rehearsal.stop_sampler()
 
 

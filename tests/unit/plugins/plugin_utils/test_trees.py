@@ -22,7 +22,7 @@ import pytest
 from ansible_collections.eventlog.drills.plugins.plugin_utils import trees
 from ansible_collections.eventlog.drills.plugins.plugin_utils.trees import TreeError, TreeSpec, ensure_tree, fetch_jar
 
-from tests.unit.conftest import wait_for
+from testing.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[4]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -397,7 +397,7 @@ def test_two_runs_build_a_tree_once_and_the_second_says_that_it_waits(
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = threading.Thread(target=lambda: results.append(ensure(spec)))
         second.start()
-        wait_for(lambda: said == ["code 1: waiting for another run"])
+        wait_until(lambda: said == ["code 1: waiting for another run"], 10, "it says so")
         (folder / spec.folder).mkdir()  # the other run finishes
     second.join(10)
 

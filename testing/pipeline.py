@@ -7,12 +7,11 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,43 +21,16 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import RoundRobinPolicy
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-PORTS = (9092, 9093, 9042, 7000, 8081, 6123, 6124, 6125, 6126, 5000)
+from testing import BIN, ROOT
+from testing.ports import PORTS, free_offset
+from testing.processes import lives, mentioning
+from testing.trees import environment
+from testing.waiting import wait_until
+
 UNITS = ("kafka", "cassandra", "flink-jobmanager", "flink-taskmanager", "producer", "monitor")
 LOG_LINES = 30
 
 Key = tuple[str, int]
-
-
-def wait_for(look: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of ``look``; fails with its last value or error after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    last: object = None
-    while time.monotonic() < deadline:
-        try:
-            last = look()
-        except (OSError, ValueError, KeyError) as error:  # servers that are on their way
-            last = error
-        else:
-            if last:
-                return last
-        time.sleep(0.25)
-    raise AssertionError(f"{what}: not within {seconds:.0f} s; last seen: {last!r}")
-
-
-def free_offset() -> int:
-    """A port offset at which every port of a pipeline is free."""
-    # Below the ports that the kernel gives to outgoing connections. Two runs of the tests begin at different ones: what
-    # is free now is taken by the first that gets to its servers.
-    offsets = list(range(11000, 23000, 100))
-    first = os.getpid() % len(offsets)
-    for offset in offsets[first:] + offsets[:first]:
-        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
-            for port in PORTS:
-                held.enter_context(socket.create_server(("127.0.0.1", port + offset)))
-            return offset
-    raise AssertionError("no free ports for a pipeline")
 
 
 @dataclass(frozen=True)
@@ -74,6 +46,18 @@ class Run:
         return sum(int(count) for count in re.findall(r"changed=(\d+)", self.output))
 
 
+def run(
+    command: Sequence[str], folder: Path, expect: int | None, seconds: float, env: Mapping[str, str] | None = None
+) -> Run:
+    """Run a command in a folder; fails with its output when its status is not as expected (None: any, 1: any but 0)."""
+    done = subprocess.run(
+        command, cwd=folder, env=env or environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False, timeout=seconds,
+    )  # fmt: skip
+    assert expect is None or (done.returncode == 0) is (expect == 0), done.stdout
+    return Run(done.returncode, done.stdout)
+
+
 @dataclass
 class Pipeline:
     """One pipeline: its folder, its ports, and ways to act on it and to look at it."""
@@ -81,6 +65,8 @@ class Pipeline:
     folder: Path
     offset: int
     token: str = ""  # of the monitor
+    name: str = "local"
+    inventory: Path = ROOT / "inventory" / "local"
 
     @property
     def root(self) -> Path:
@@ -99,37 +85,72 @@ class Pipeline:
     # -- acting ----------------------------------------------------------------------------------------------------
 
     def command(self, playbook: str, **variables: Any) -> list[str]:
-        """The command line that runs a playbook on this pipeline."""
-        values = {
+        """The command line that runs a playbook of the collection, or one by its path, on this pipeline."""
+        path = Path(playbook) if "/" in playbook else ROOT / "playbooks" / f"{playbook}.yml"
+        return [
+            str(BIN / "ansible-playbook"), "-i", str(self.inventory),
+            "-e", json.dumps({**self.variables(), **variables}), str(path),
+        ]  # fmt: skip
+
+    def variables(self) -> dict[str, Any]:
+        """What makes a playbook mean this pipeline."""
+        return {
+            "pipeline_name": self.name,
             "pipeline_root": str(self.root),
             "pipeline_port_offset": self.offset,
             "drill_runs_dir": str(self.runs),
             "monitor_token": self.token,
-            **variables,
         }
-        return [
-            str(BIN / "ansible-playbook"), "-i", str(ROOT / "inventory" / "local"), "-e", json.dumps(values),
-            str(ROOT / "playbooks" / f"{playbook}.yml"),
-        ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
-        """Of every playbook: plain text, this checkout's configuration."""
+        """Of its playbooks: a home and a temporary directory of its own, so that what is left there is found."""
+        cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        for path in (self.home, self.temporary):
+            path.mkdir(parents=True, exist_ok=True)
         return {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_FORCE_COLOR": "0",
+            **environment(),
+            "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+            "XDG_CACHE_HOME": cache,
         }
 
-    def play(self, playbook: str, *flags: str, expect: int | None = 0, seconds: float = 600, **variables: Any) -> Run:
-        """Run a playbook; fails with its output when the exit status is not ``expect`` (None: any)."""
-        done = subprocess.run(
-            [*self.command(playbook, **variables), *flags],
-            cwd=self.folder, env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, check=False, timeout=seconds,
+    @property
+    def home(self) -> Path:
+        """The home directory of its playbooks."""
+        return self.folder / "home"
+
+    @property
+    def temporary(self) -> Path:
+        """The temporary directory of its playbooks."""
+        return self.folder / "tmp"
+
+    def left(self) -> list[str]:
+        """Files outside its folders and the cache, but for Ansible's own."""
+        found = [path for top in (self.home, self.temporary) for path in top.rglob("*") if path.is_file()]
+        return [str(path) for path in found if ".ansible" not in path.relative_to(self.folder).parts]
+
+    def begin(self, playbook: str, **variables: Any) -> subprocess.Popen[bytes]:
+        """Run a playbook in a session of its own, beside the test; its output is dropped."""
+        return subprocess.Popen(
+            # Behind nohup, or in the background of a script, tests and their children would ignore some of the signals.
+            ["env", "--default-signal=INT,TERM,HUP", *self.command(playbook, **variables)],
+            cwd=self.folder, env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        assert expect is None or (done.returncode == 0) is (expect == 0), done.stdout
-        return Run(done.returncode, done.stdout)
+
+    def play(self, playbook: str, *flags: str, expect: int | None = 0, seconds: float = 600, **variables: Any) -> Run:
+        """Run a playbook; fails with its output when the exit status is not ``expect`` (None: any, 1: any but 0)."""
+        command = [*self.command(playbook, **variables), *flags]
+        return run(command, self.folder, expect, seconds, self.environment())
+
+    def make(
+        self, target: str, *words: str, expect: int | None = 0, seconds: float = 600, prefix: Sequence[str] = (),
+        **variables: Any,
+    ) -> Run:  # fmt: skip
+        """Run a target of the Makefile on this pipeline, as a user types it but for the pipeline's variables."""
+        values = json.dumps({**self.variables(), **variables})
+        command = ["make", "--no-print-directory", "-C", str(ROOT), target, *words, f"ARGS=-e '{values}'"]
+        return run([*prefix, *command], self.folder, expect, seconds, self.environment())
 
     def members(self, unit: str) -> list[int]:
         """Pids of a unit's processes, found by who listens and by the group of that process, not by our records."""
@@ -157,7 +178,7 @@ class Pipeline:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not any(_lives(pid) for pid in pids), 10, f"{unit} is gone")
+        wait_until(lambda: not any(lives(pid) for pid in pids), 10, f"{unit} is gone")
         return pids
 
     def post(self, action: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -184,6 +205,12 @@ class Pipeline:
         """The monitor's newest counts."""
         return self.ask("GET", "counts")
 
+    def metrics(self, port: int | None = None) -> dict[str, float]:
+        """The figures for Prometheus, of the monitor at ``port`` or the pipeline's; of those with labels the last."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port or self.port(5000)}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return {line.split("{")[0].split()[0]: float(line.split()[-1]) for line in lines if not line.startswith("#")}
+
     def drained(self, seconds: float) -> dict[str, Any]:
         """Pause the stream and wait until everything that was counted is in Kafka and processed; returns those counts.
 
@@ -197,7 +224,7 @@ class Pipeline:
             done = sure and counts["producer"]["buffered"] == 0 and counts["lag"]["count"] == 0
             return counts if done else None
 
-        found: dict[str, Any] = wait_for(look, seconds, "everything is delivered and processed")
+        found: dict[str, Any] = wait_until(look, seconds, "everything is delivered and processed")
         return found
 
     def ends(self) -> dict[int, int]:
@@ -280,15 +307,7 @@ class Pipeline:
 
     def processes(self) -> list[str]:
         """Command lines of every process that carries this pipeline's folder in its arguments or environment."""
-        mark, found = str(self.root).encode(), []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
-            with contextlib.suppress(OSError):
-                command = (entry / "cmdline").read_bytes()
-                if mark in command or mark in (entry / "environ").read_bytes():
-                    found.append(command.replace(b"\0", b" ").decode("utf-8", "replace")[:200])
-        return found
+        return list(mentioning(str(self.root).encode()).values())
 
 
 @dataclass(frozen=True)
@@ -318,16 +337,8 @@ def further_monitor(pipeline: Pipeline, folder: Path, **settings: str | float) -
             env={**os.environ, "PYTHONPATH": str(ROOT / "producer" / "src")},
         )
     try:
-        wait_for(lambda: port_owner(port), 60, "the further monitor listens")
+        wait_until(lambda: port_owner(port), 60, "the further monitor listens")
         yield Monitor(port, process.pid)
     finally:
         process.terminate()
         process.wait(30)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"

@@ -1,93 +1,144 @@
-"""A real Cassandra for the tests marked ``cassandra``, with the tables that the pipeline has."""
+"""A real Cassandra with the pipeline's tables."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
+import jinja2
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
 from cassandra.concurrent import execute_concurrent
-from cassandra.policies import DCAwareRoundRobinPolicy
+from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy
 from cassandra.query import BatchStatement, BatchType
-from producer_harness import free_ports, freeze, wait_until
 
-SCHEMA = Path(__file__).parents[2] / "roles" / "cassandra" / "templates" / "schema.cql.j2"
-KEYSPACE = "eventlog"
-DATACENTER = "dc1"
+from testing import ROOT
+from testing.ports import free_ports
+from testing.processes import Process
+from testing.settings import DATACENTER, KEYSPACE
+from testing.trees import Trees
+from testing.waiting import wait_until
+
 TABLES = ("events", "buckets", "counted", "ingest_log", "progress", "rejected")
-START_DEADLINE = 180.0
+START_SECONDS = 180.0
 
-# What Java 17 needs opened for Cassandra 5.0, from the project's own conf/jvm17-server.options.
+# What Java 17 needs opened for Cassandra 5.0, from the server's own conf/jvm17-server.options.
 _EXPORTS = (
+    "java.base/java.lang.ref",
     "java.base/jdk.internal.misc",
     "java.management.rmi/com.sun.jmx.remote.internal.rmi",
     "java.rmi/sun.rmi.registry",
     "java.rmi/sun.rmi.server",
     "java.sql/java.sql",
-    "java.base/java.lang.ref",
-    "jdk.unsupported/sun.misc",
     "jdk.attach/sun.tools.attach",
+    "jdk.unsupported/sun.misc",
 )
 _OPENS = (
+    "java.base/java.io",
+    "java.base/java.lang",
     "java.base/java.lang.module",
+    "java.base/java.lang.reflect",
+    "java.base/java.nio",
+    "java.base/java.util",
     "java.base/jdk.internal.loader",
-    "java.base/jdk.internal.ref",
-    "java.base/jdk.internal.reflect",
     "java.base/jdk.internal.math",
     "java.base/jdk.internal.module",
+    "java.base/jdk.internal.ref",
+    "java.base/jdk.internal.reflect",
     "java.base/jdk.internal.util.jar",
-    "jdk.management/com.sun.management.internal",
     "java.base/sun.nio.ch",
-    "java.base/java.io",
-    "java.base/java.nio",
-    "java.base/java.lang.reflect",
-    "java.base/java.lang",
-    "java.base/java.util",
+    "jdk.management/com.sun.management.internal",
 )
 
 
 class CassandraServer:
-    """One node in ``folder``; it can be stopped, killed, frozen and started again."""
+    """One node below ``folder``: killed, frozen and started again."""
 
-    def __init__(self, java: Path, jars: Path, folder: Path) -> None:
-        self._java = java
-        self._jars = jars
+    def __init__(self, trees: Trees, folder: Path) -> None:
+        self._trees = trees
         self._folder = folder
         self.port, self._storage_port = free_ports(2)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log = folder / "cassandra.log"
+        self.process: Process | None = None
+        self._session: Session | None = None
         self._write_configuration()
+
+    # -- acting ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start it and wait until it answers CQL, with the tables made."""
         self.launch()
-        wait_until(self._answers, START_DEADLINE, f"Cassandra answers on port {self.port}", interval=0.2)
-        session = self.connect(None)
-        for statement in filter(str.strip, _schema().split(";")):
-            session.execute(statement)
-        session.cluster.shutdown()
+        wait_until(self._answers, START_SECONDS, f"Cassandra answers on port {self.port}")
+        # A session that outlived the last server needs a moment to find the new one.
+        wait_until(lambda: self.session.execute("SELECT key FROM system.local"), 60, "the session answers")
+        self.make_tables()
 
     def launch(self) -> None:
         """Start it without waiting."""
-        assert self._process is None, "Cassandra is already running"
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, start_new_session=True)
+        assert self.process is None, "Cassandra is already running"
+        self.process = Process("cassandra", self._command(), self._folder)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process is not None:
+            self.process.kill()
+            self.process = None
+
+    def freeze(self) -> None:
+        """SIGSTOP: it accepts connections and answers nothing."""
+        assert self.process is not None
+        self.process.freeze()
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None
+        self.process.thaw()
+
+    def close(self) -> None:
+        """End the session and the server."""
+        if self._session is not None:
+            self._session.cluster.shutdown()
+            self._session = None
+        self.kill()
+
+    def make_tables(self) -> None:
+        """The pipeline's tables, by the statements of its own schema, for one node."""
+        template = ROOT / "roles" / "cassandra" / "templates" / "schema.cql.j2"
+        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+        text = environment.from_string(template.read_text(encoding="utf-8")).render(
+            cassandra_keyspace=KEYSPACE,
+            cassandra_datacenter=DATACENTER,
+            cassandra_replication_factor=1,
+            cassandra_ingest_log_ttl=1_209_600,
+        )
+        lines = [line for line in text.splitlines() if not line.startswith("--")]
+        for statement in filter(str.strip, "\n".join(lines).split(";")):
+            self.session.execute(statement)
+
+    def empty(self) -> None:
+        """Take every row of every table away."""
+        for table in TABLES:
+            self.session.execute(f"TRUNCATE {KEYSPACE}.{table}")
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> Session:
+        """A session of all tests, kept over restarts of the server; name the keyspace in what it executes."""
+        if self._session is None:
+            self._session = self.connect(None)
+        return self._session
 
     def connect(self, keyspace: str | None = KEYSPACE) -> Session:
-        """A session of the driver, its caller's to shut down."""
-        profile = ExecutionProfile(load_balancing_policy=DCAwareRoundRobinPolicy(DATACENTER), request_timeout=30)
+        """A session of its caller's, who shuts its cluster down."""
+        profile = ExecutionProfile(load_balancing_policy=DCAwareRoundRobinPolicy(DATACENTER), request_timeout=60)
         cluster = Cluster(
             ["127.0.0.1"],
             port=self.port,
             protocol_version=5,
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+            reconnection_policy=ConstantReconnectionPolicy(0.5, None),
             schema_metadata_enabled=False,
             token_metadata_enabled=False,
         )
@@ -97,43 +148,20 @@ class CassandraServer:
             cluster.shutdown()
             raise
 
-    def freeze(self) -> None:
-        """SIGSTOP: it accepts connections and answers nothing."""
-        assert self._process is not None
-        freeze(self._process.pid)
-
-    def thaw(self) -> None:
-        """SIGCONT."""
-        self._signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self._process is not None:
-            self._signal(signal.SIGKILL)
-            self._process.wait(10)
-            self._process = None
-
-    def _signal(self, how: signal.Signals) -> None:
-        assert self._process is not None
-        os.killpg(self._process.pid, how)
-
     def _answers(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
-            raise AssertionError(f"Cassandra ended with {self._process.returncode}:\n{tail}")
-        try:
-            self.connect(None).cluster.shutdown()
-        except NoHostAvailable:
-            return False
+        assert self.process is not None
+        assert self.process.status is None, f"Cassandra ended with {self.process.status}:\n{self.process.tail()}"
+        self.connect(None).cluster.shutdown()
         return True
 
+    # -- what it runs with -----------------------------------------------------------------------------------------
+
     def _command(self) -> list[str]:
-        jamm = next(self._jars.glob("jamm-*.jar"))
+        jars = self._trees.cassandra / "lib"
         return [
-            str(self._java),
+            str(self._trees.java),
             *("-Xms768m", "-Xmx768m", "-Xss256k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
-            f"-javaagent:{jamm}",
+            f"-javaagent:{next(jars.glob('jamm-*.jar'))}",
             "-Djdk.attach.allowAttachSelf=true",
             *(f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTS),
             *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENS),
@@ -144,7 +172,7 @@ class CassandraServer:
             f"-Dcassandra.config={(self._folder / 'cassandra.yaml').as_uri()}",
             f"-Dcassandra.storagedir={self._folder / 'data'}",
             f"-Dlogback.configurationFile={self._folder / 'logback.xml'}",
-            *("-cp", f"{self._folder}:{self._jars}/*", "org.apache.cassandra.service.CassandraDaemon"),
+            *("-cp", f"{self._folder}:{jars}/*", "org.apache.cassandra.service.CassandraDaemon"),
         ]
 
     def _write_configuration(self) -> None:
@@ -183,12 +211,13 @@ class CassandraServer:
             "storage_compatibility_mode": "NONE",
         }
         text = "".join(f"{key}: {value}\n" for key, value in settings.items())
-        (self._folder / "cassandra.yaml").write_text(text)
-        (self._folder / "cassandra-rackdc.properties").write_text(f"dc={DATACENTER}\nrack=rack1\n")
+        (self._folder / "cassandra.yaml").write_text(text, encoding="utf-8")
+        (self._folder / "cassandra-rackdc.properties").write_text(f"dc={DATACENTER}\nrack=rack1\n", encoding="ascii")
         (self._folder / "logback.xml").write_text(
             '<configuration><appender name="OUT" class="ch.qos.logback.core.ConsoleAppender"><encoder>'
             "<pattern>%-5level %date{ISO8601} %F:%L - %msg%n</pattern></encoder></appender>"
-            '<root level="WARN"><appender-ref ref="OUT"/></root></configuration>'
+            '<root level="WARN"><appender-ref ref="OUT"/></root></configuration>',
+            encoding="ascii",
         )
 
 
@@ -253,26 +282,3 @@ class Tables:
         """What `counted` says of a source."""
         row: Any = self.session.execute("SELECT state FROM counted WHERE source = %s", (source,)).one()
         return None if row is None else (row[0][0], frozenset(row[0][1] or ()))
-
-
-def _schema() -> str:
-    """The statements of the pipeline's own schema, for one node."""
-    values = {
-        "cassandra_keyspace": KEYSPACE,
-        "cassandra_datacenter": DATACENTER,
-        "cassandra_replication_factor": "1",
-        "cassandra_ingest_log_ttl": "1209600",
-    }
-    lines = [line for line in SCHEMA.read_text(encoding="utf-8").splitlines() if not line.startswith("--")]
-    return re.sub(r"\{\{ (\w+) \}\}", lambda match: values[match[1]], "\n".join(lines))
-
-
-def ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Numbers as ``[[first, last], …]``, the long way round."""
-    found: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if found and found[-1][1] == number - 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return found

@@ -1,0 +1,140 @@
+"""The targets of the Makefile, as they are typed: what they do, what they say, and their exit statuses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from testing import ROOT
+from testing.pipeline import UNITS, Pipeline, run
+
+HOLD = 5
+#: A network of its own, with loopback and nothing else; whoever is not root needs a user namespace for it.
+OFFLINE = [
+    "unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--",
+    "sh", "-c", 'PATH=$PATH:/usr/sbin:/sbin; ip link set lo up && exec "$@"', "offline",
+]  # fmt: skip
+#: GNU make ends with 2 whenever a recipe failed; the status of the recipe is in what it says.
+MAKE_FAILED = 2
+
+
+def make(*words: str, folder: Path, **environment: str) -> tuple[int, str]:
+    """A target of the Makefile without any pipeline: exit status and output."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-C", str(ROOT), *words], cwd=folder, env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+@pytest.mark.commands
+def test_up_and_status_of_a_pipeline_that_runs(pipeline: Pipeline) -> None:
+    assert pipeline.make("up").changed == 0
+
+    status = pipeline.make("status").output
+    assert all(unit in status for unit in UNITS)
+
+
+@pytest.mark.commands
+def test_a_drill_that_passes_ends_with_0(pipeline: Pipeline) -> None:
+    drilled = pipeline.make("drill", "DRILL=producer", drill_hold=HOLD)
+
+    assert pipeline.verdict()["verdict"] == "PASS"
+    assert "verdict     PASS" in drilled.output
+
+
+@pytest.mark.commands
+def test_a_drill_that_loses_a_row_ends_with_its_status(pipeline: Pipeline, tmp_path: Path) -> None:
+    # The newest row but some: it belongs to the drill's window, which began before the fault.
+    script = tmp_path / "delete_a_row.py"
+    script.write_text(
+        "import sys\n"
+        "from cassandra.cluster import Cluster\n"
+        "with Cluster(['127.0.0.1'], port=int(sys.argv[1])) as cluster:\n"
+        "    session = cluster.connect('eventlog')\n"
+        "    rows = sorted(session.execute('SELECT source, bucket, seq FROM events'), key=lambda row: row.seq)\n"
+        "    session.execute('DELETE FROM events WHERE source = %s AND bucket = %s AND seq = %s', rows[-30])\n"
+        "    print(rows[-30].source, rows[-30].seq)\n"
+    )
+    hook, deleted = tmp_path / "hook.yml", tmp_path / "deleted"
+    command = f"{sys.executable} {script} {pipeline.port(9042)} > {deleted}"
+    hook.write_text(yaml.safe_dump([{"name": "Delete a row", "ansible.builtin.shell": command}]))
+
+    drilled = pipeline.make("drill", "DRILL=producer", expect=1, drill_hold=HOLD, drill_before_books=str(hook))
+
+    source, seq = deleted.read_text().split()
+    assert pipeline.verdict()["verdict"] == "FAIL", drilled.output
+    assert drilled.status == MAKE_FAILED
+    assert "Error 20" in drilled.output
+    named = f"{source} seq {int(seq):,}:".replace(",", " ")
+    assert named in " ".join(pipeline.verdict()["reason"].split())
+    assert "lost between Kafka and Cassandra" in pipeline.verdict()["reason"]
+    with pipeline.cassandra() as session:  # mend the table for the tests that follow
+        record = next(r for r in pipeline.topic() if (r["source"], r["seq"]) == (source, int(seq)))
+        insert = session.prepare("INSERT INTO events (source, bucket, seq, position) VALUES (?, ?, ?, ?)")
+        session.execute(insert, (source, (int(seq) - 1) // 1000, int(seq), record["at"]))
+
+
+@pytest.mark.commands
+def test_a_drill_that_is_refused_ends_with_its_status(pipeline: Pipeline) -> None:
+    pipeline.post("pause")
+    try:
+        # Not by `make drill`, which provisions and so resumes the stream.
+        drilled = pipeline.play("drill_flink", expect=1, drill_hold=HOLD, drill_steady_within=3)
+    finally:
+        pipeline.post("resume")
+
+    assert pipeline.verdict()["verdict"] == "INVALID", drilled.output
+    verdict = ["plugins/plugin_utils/verdict.py", str(pipeline.runs / "latest")]
+    assert run([sys.executable, *verdict], ROOT, 1, 60).status == pipeline.verdict()["status"] == 22
+    assert all(pipeline.members(unit) for unit in UNITS)
+
+
+@pytest.mark.commands
+def test_an_unknown_drill_is_one_line_before_anything_is_done(tmp_path: Path) -> None:
+    status, said = make("drill", "DRILL=zookeeper", folder=tmp_path)
+
+    assert status == MAKE_FAILED
+    assert said.startswith("eventlog-drills: there is no drill 'zookeeper'. There are: ")
+    assert "flink" in said
+
+
+@pytest.mark.commands
+def test_a_machine_without_python_is_told_what_to_install(tmp_path: Path) -> None:
+    status, said = make("up", "PYTHON=", folder=tmp_path)
+
+    assert status == MAKE_FAILED
+    assert said.startswith("eventlog-drills: no Python found. Install Python 3.11 or 3.12 with venv")
+
+
+@pytest.mark.commands
+def test_a_python_without_venv_is_told_what_to_install(tmp_path: Path) -> None:
+    # Debian's python3 without its package python3-venv.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['ensurepip'] = None\n")
+
+    status, said = make("up", f"PYTHON={sys.executable}", folder=tmp_path, PYTHONPATH=str(tmp_path))
+
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert status == MAKE_FAILED
+    assert said.startswith(f"eventlog-drills: this Python {version} lacks venv. apt-get install python{version}-venv")
+
+
+@pytest.mark.teardown
+def test_down_a_drill_without_a_network_and_purge(pipeline: Pipeline) -> None:
+    pipeline.make("down")
+    assert pipeline.processes() == []
+    assert (pipeline.root / "data" / "producer" / "spool.db").exists()
+
+    drilled = pipeline.make("drill", "DRILL=producer", prefix=OFFLINE, drill_hold=HOLD)
+    assert pipeline.verdict()["verdict"] == "PASS", drilled.output
+    assert "installing" not in drilled.output
+
+    pipeline.make("purge")
+    assert pipeline.processes() == []
+    assert not pipeline.root.exists()
+    assert pipeline.left() == []
