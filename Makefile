@@ -83,7 +83,7 @@ test-full: test-environment ## What takes longer: every fault, loss and signal, 
 	@$(VENV)/bin/python -m testing.suite --full $(STAGES)
 
 # A pipeline of its own: it is purged, filled and broken. `make up` may not run beside it, or the figures mean little.
-bench: test-environment ## Measure the pipeline beside its ceilings: a table and a page, in about ten minutes
+bench: test-environment ## Measure the pipeline beside its ceilings: a table and a page, in 15 minutes at most
 	@PYTHONPATH=$(CURDIR):$(CURDIR)/producer/src:$(CURDIR)/flink_job/src $(VENV)/bin/python -m bench $(BENCH)
 
 bench-full: ## The same with more of everything: 5 M events, each recovery five times, about an hour

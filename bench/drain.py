@@ -38,7 +38,12 @@ def through_the_job(rig: Rig, target: int) -> list[Progress]:
     """Start Flink, which was stopped, and watch it drain the topic to ``target`` records in all."""
     with ThreadPoolExecutor(1) as pool:
         started = pool.submit(rig.play, "start", service="flink")
-        trail = rig.watch(target)
+
+        def check() -> None:
+            if started.done():  # what has failed to start leaves nothing to watch
+                started.result()
+
+        trail = rig.watch(target, check)
         started.result()
     return trail
 

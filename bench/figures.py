@@ -5,46 +5,79 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+#: Why a line has no figure as long as nothing else is known.
+NOT_YET = "not measured"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table.
+    """One line of the table, with or without its figure.
 
-    ``measured`` and ``ceiling`` are in ``unit`` and come from the same run; ``ceiling`` is None where the target is an
-    absolute one. ``target`` bounds the ratio (or ``measured``, without a ceiling or if ``absolute``), from below if
-    ``at_least``; None for a line that is only shown. ``samples`` are the single measurements behind both figures.
+    ``measured`` and ``ceiling`` are in ``unit`` and come from the same run; None is what was not measured. ``against``
+    is what the ceiling is, empty where there is none. ``target`` bounds the ratio (or ``measured``, without a ceiling
+    or if ``absolute``), from below if ``at_least``; None for a line that is only shown. ``samples`` are the single
+    measurements behind both figures. ``why`` is the reason, in one line, why something is missing; else it is empty.
     """
 
     name: str
     unit: str
-    measured: float
-    ceiling: float | None
-    against: str
-    target: float | None
-    at_least: bool
+    against: str = ""
+    target: float | None = None
+    at_least: bool = False
+    absolute: bool = False
+    measured: float | None = None
+    ceiling: float | None = None
     note: str = ""
     samples: dict[str, list[float]] = field(default_factory=dict)
-    absolute: bool = False
+    why: str = NOT_YET
+
+    def found(
+        self,
+        measured: float | None = None,
+        ceiling: float | None = None,
+        *,
+        note: str = "",
+        samples: dict[str, list[float]] | None = None,
+    ) -> Line:
+        """The line with what was found; what is not given stays as it is, and ``why`` until all is there."""
+        line = replace(
+            self,
+            measured=self.measured if measured is None else measured,
+            ceiling=self.ceiling if ceiling is None else ceiling,
+            note=note or self.note,
+            samples=samples or self.samples,
+        )
+        return replace(line, why="") if line._whole else line
+
+    def lacking(self, why: str) -> Line:
+        """The line with one reason more why something is missing; the line itself when nothing is."""
+        if not self.why:
+            return self
+        return replace(self, why=why if self.why == NOT_YET else f"{self.why}; {why}")
+
+    @property
+    def _whole(self) -> bool:
+        return self.measured is not None and (self.ceiling is not None or not self.against)
 
     @property
     def ratio(self) -> float | None:
-        """Measured over ceiling; None without a ceiling, NaN over one of 0."""
-        if self.ceiling is None:
+        """Measured over ceiling; None without both, NaN over a ceiling of 0."""
+        if self.measured is None or self.ceiling is None:
             return None
         return self.measured / self.ceiling if self.ceiling else math.nan
 
     @property
-    def figure(self) -> float:
-        """What the target is about."""
-        return self.measured if self.absolute or self.ratio is None else self.ratio
+    def figure(self) -> float | None:
+        """What the target is about; None when it is missing."""
+        return self.measured if self.absolute or not self.against else self.ratio
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met, None without one."""
-        if self.target is None:
+        """Whether the target is met, None without one and without a figure."""
+        if self.target is None or self.figure is None:
             return None
         return self.figure >= self.target if self.at_least else self.figure <= self.target
 
@@ -53,21 +86,10 @@ class Line:
         return {**asdict(self), "ratio": self.ratio, "figure": self.figure, "met": self.met}
 
 
-def ratio_line(
-    name: str,
-    unit: str,
-    pairs: Sequence[tuple[float, float]],
-    against: str,
-    *,
-    target: float | None,
-    at_least: bool,
-    note: str = "",
-) -> Line:
-    """The line of paired measurements (measured, ceiling): the pair with the median ratio stands for all of them."""
-    ordered = sorted(pairs, key=lambda pair: pair[0] / pair[1])
-    measured, ceiling = ordered[(len(ordered) - 1) // 2]
-    samples = {"measured": [pair[0] for pair in pairs], "ceiling": [pair[1] for pair in pairs]}
-    return Line(name, unit, measured, ceiling, against, target, at_least, note, samples)
+def typical(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, dict[str, list[float]]]:
+    """Of pairs (measured, ceiling) the one with the median ratio, and all of them as a line's samples."""
+    measured, ceiling = sorted(pairs, key=lambda pair: pair[0] / pair[1])[(len(pairs) - 1) // 2]
+    return measured, ceiling, {"measured": [pair[0] for pair in pairs], "ceiling": [pair[1] for pair in pairs]}
 
 
 def spread(values: Sequence[float]) -> str:
@@ -93,21 +115,25 @@ def table(lines: Sequence[Line]) -> str:
     for row, line in zip(rows, (None, *lines), strict=True):
         padded = [f"{row[0]:<{widths[0]}}", *(f"{row[i]:>{widths[i]}}" for i in range(1, len(head)))]
         text.append(" " + "  ".join(padded).rstrip() + (f"   {line.against}" if line else "   ceiling is"))
-        if line and line.note:
-            text.append(f"   {line.note}")
+        text += [f"   {remark}" for remark in ((line.note, line.why) if line else ()) if remark]
     return "\n".join(text)
 
 
 def cells(line: Line) -> tuple[str, ...]:
     """Name, measured, ceiling, ratio, target and whether it is met, for people."""
     sign = "≥" if line.at_least else "≤"
+    compared = bool(line.against)
     return (
         line.name,
-        f"{shown(line.measured)} {line.unit}",
-        "-" if line.ceiling is None else f"{shown(line.ceiling)} {line.unit}",
+        _with_unit(line.measured, line.unit),
+        _with_unit(line.ceiling, line.unit) if compared else "-",
         "-" if line.ratio is None else shown(line.ratio),
         "shown"
         if line.target is None
-        else f"{sign} {shown(line.target)}{f' {line.unit}' if line.absolute or line.ceiling is None else ''}",
+        else f"{sign} {shown(line.target)}{'' if compared and not line.absolute else f' {line.unit}'}",
         {True: "met", False: "MISSED", None: ""}[line.met],
     )
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "no figure" if value is None else f"{shown(value)} {unit}"

@@ -95,10 +95,10 @@ def direct_path(rig: Rig) -> Iterator[str]:
             store.close()
 
     ends, ready = rig.pipeline.ends(), threading.Event()
-    thread = threading.Thread(target=guarded, name="direct-path")
+    thread = threading.Thread(target=guarded, name="direct-path", daemon=True)
     thread.start()
-    ready.wait(30)
     try:
+        ready.wait(30)
         yield job.keyspace
     finally:
         ended.set()

@@ -23,12 +23,13 @@ _POINTS = 400
 
 
 def previous(results: Path, path: Path) -> dict[str, Any] | None:
-    """The newest run before ``path`` of the same size, None when there is none."""
+    """The newest run before ``path`` of the same size that was not interrupted, None when there is none."""
     document = json.loads(path.read_text(encoding="utf-8"))
     for other in sorted(results.glob("*.json"), reverse=True):
         if other.name < path.name:
             found: dict[str, Any] = json.loads(other.read_text(encoding="utf-8"))
-            if found["size"] == document["size"]:
+            # What was measured until an interruption is kept, and is too little to compare with.
+            if found["size"] == document["size"] and not found.get("interrupted"):
                 return found
     return None
 
@@ -49,6 +50,8 @@ def render(document: Mapping[str, Any], lines: list[Line], before: Mapping[str, 
         reduced=document["reduced"],
         met=sum(verdicts),
         judged=len(verdicts),
+        missing=sum(bool(line.why) for line in lines),
+        interrupted=document["interrupted"],
         rows=[_row(line, before) for line in lines],
         drain=_drain(document["drain"]),
         recoveries=_recoveries(document["recoveries"]),
@@ -72,14 +75,15 @@ def _row(line: Line, before: Mapping[str, Any] | None) -> dict[str, str]:
         "word": word,
         "against": line.against,
         "note": line.note,
+        "why": line.why,
         "before": _before(line, before),
     }
 
 
 def _before(line: Line, before: Mapping[str, Any] | None) -> str:
-    """The figure that the target is about, as the earlier run had it."""
+    """The figure that the target is about, as the earlier run had it; "-" when it had none."""
     for other in before["lines"] if before else ():
-        if other["name"] == line.name:
+        if other["name"] == line.name and other["figure"] is not None:
             return shown(other["figure"])
     return "-"
 

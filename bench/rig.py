@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -18,9 +20,11 @@ from typing import Any
 from ansible_collections.eventlog.drills.plugins.module_utils.probes import answers
 from ansible_collections.eventlog.drills.plugins.module_utils.processes import group_members
 from cassandra.cluster import Session
+from confluent_kafka.admin import AdminClient, NewTopic
 from eventlog.config import Config, load
 from eventlog.control import control
-from eventlog.hops.cassandra import connect
+from eventlog.hops.cassandra import connect, explain
+from eventlog.hops.kafka import client_properties
 from eventlog_job.config import JobConfig
 
 from testing.pipeline import UNITS, Pipeline, Run
@@ -31,14 +35,27 @@ PORT_OFFSET = 23100
 #: Seconds between two looks at how far the job has come; a drain takes a thousand times as long.
 LOOK_SECONDS = 0.05
 SERVE_SECONDS = 300.0
-#: Seconds of one request: `SELECT count(*)` reads the whole table.
-REQUEST_SECONDS = 600.0
+#: Seconds of one request; none of them reads more than a page or a partition.
+REQUEST_SECONDS = 60.0
+#: Seconds without any progress after which a drain has come to a stand. Flink's start is in them.
+STALL_SECONDS = 120.0
+#: Characters of a reason that is one line of the table.
+REASON_LENGTH = 200
 FLINK = ("flink-jobmanager", "flink-taskmanager")
 SERVERS = ("kafka", "cassandra", *FLINK)
 
 
 class BenchError(Exception):
-    """A measurement could not be made; the text says which, and what was seen."""
+    """A measurement could not be made; the first line of the text says why, the others what was seen."""
+
+
+def reason(error: BaseException) -> str:
+    """Why something could not be measured, in one line."""
+    kind, text = type(error).__name__, str(error)
+    if isinstance(error, Exception) and not isinstance(error, BenchError):
+        text = explain(error)
+        text = text if text == kind else f"{kind}: {text}"
+    return text.strip().split("\n", 1)[0][:REASON_LENGTH] or kind
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,7 @@ class Rig:
         folder.mkdir(parents=True, exist_ok=True)
         self.pipeline = Pipeline(folder, offset)
         self._programs: dict[str, Mapping[str, str]] = {}
+        self._by_hand: list[subprocess.Popen[bytes]] = []
 
     def learn(self) -> None:
         """Remember the command lines of all units; they run now, and a stopped one has none."""
@@ -77,32 +95,47 @@ class Rig:
 
     def _timed(self, playbook: str, **variables: Any) -> tuple[Run, float]:
         began = time.monotonic()
-        run = self.pipeline.play(playbook, expect=None, pipeline_name="bench", **variables)
+        try:
+            run = self.pipeline.play(playbook, expect=None, pipeline_name="bench", **variables)
+        except subprocess.TimeoutExpired as error:
+            raise BenchError(f"{playbook}.yml did not end within {error.timeout:.0f} s") from error
         if run.status:
-            raise BenchError(f"{playbook}.yml failed with status {run.status}:\n{run.output[-3000:]}")
+            said = re.search(r"^ failed +(.*)$", run.output, re.MULTILINE)
+            cause = said[1] if said else f"status {run.status}"
+            raise BenchError(f"{playbook}.yml failed: {cause}\n{run.output[-3000:]}")
         return run, time.monotonic() - began
 
-    def stream(self, rate: float | None) -> None:
-        """Let the producer stream at a rate in events per second; None pauses it."""
+    def remove(self) -> None:
+        """Remove the pipeline and all that it wrote, and what an interruption has left of what was started by hand."""
+        try:
+            self._end()
+        finally:
+            self.play("teardown", teardown_purge=True)
+
+    def stream(self, rate: float | None, config: Config | None = None) -> None:
+        """Let the producer (another, when it has a ``config`` of its own) stream at a rate in events per second.
+
+        None pauses it.
+        """
         if rate is None:
-            self.control("pause")
+            self.control("pause", config)
         else:
-            control(self.config.producer.socket, {"do": "rate", "rate": rate})
-            self.control("resume")
+            control((config or self.config).producer.socket, {"do": "rate", "rate": rate})
+            self.control("resume", config)
 
-    def control(self, what: str) -> dict[str, Any]:
+    def control(self, what: str, config: Config | None = None) -> dict[str, Any]:
         """Ask the producer: status, pause or resume."""
-        return control(self.config.producer.socket, {"do": what})
+        return control((config or self.config).producer.socket, {"do": what})
 
-    def settle(self, seconds: float = 600) -> None:
+    def settle(self) -> None:
         """Pause the stream, and wait until all that was made is in Kafka and processed."""
         self.stream(None)
-        self.delivered(seconds)
-        _until(lambda: self.processed() >= sum(self.pipeline.ends().values()), seconds, "the backlog is drained")
+        self.delivered()
+        self.watch(sum(self.pipeline.ends().values()))
 
-    def delivered(self, seconds: float = 600) -> None:
+    def delivered(self, seconds: float = 300, config: Config | None = None) -> None:
         """Wait until Kafka has acknowledged all that the producer made."""
-        _until(lambda: self.control("status")["buffered"] == 0, seconds, "everything is acknowledged")
+        _until(lambda: self.control("status", config)["buffered"] == 0, seconds, "everything is acknowledged")
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -121,30 +154,31 @@ class Rig:
         return self.pipeline.root / "etc" / "pipeline.toml"
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[Session]:
-        """A session of the database, with the counters' own client settings but for the time a request may take."""
-        session = connect(self.config, REQUEST_SECONDS)
+    def session(self, seconds: float = REQUEST_SECONDS) -> Iterator[Session]:
+        """A session of the database, with the counters' own client settings but for the ``seconds`` of a request."""
+        session = connect(self.config, seconds)
         try:
             yield session
         finally:
             session.cluster.shutdown()
 
-    def processed(self) -> int:
-        """Records that the job has processed."""
-        with self.session() as session:
-            return _processed(session)
+    def watch(self, target: int, check: Callable[[], None] = lambda: None) -> list[Progress]:
+        """Look until ``target`` records are processed; every change seen, the state at the begin first.
 
-    def watch(self, target: int, seconds: float = 900) -> list[Progress]:
-        """Look until ``target`` records are processed; every change seen, the state at the begin first."""
-        deadline = time.monotonic() + seconds
+        ``check`` is called with every look and raises when there is nothing to wait for. Raises BenchError when
+        nothing is processed for STALL_SECONDS.
+        """
         trail: list[Progress] = []
         with self.session() as session:
             while not trail or trail[-1].records < target:
                 found = Progress(time.monotonic(), _processed(session))
                 if not trail or found.records != trail[-1].records:
                     trail.append(found)
-                if found.at > deadline:
-                    raise BenchError(f"drain: {trail[-1].records} of {target} records within {seconds:.0f} s")
+                if found.at - trail[-1].at > STALL_SECONDS:
+                    raise BenchError(
+                        f"{trail[-1].records} of {target} records processed, no more in {STALL_SECONDS:g} s"
+                    )
+                check()
                 time.sleep(LOOK_SECONDS)
         return trail
 
@@ -161,29 +195,62 @@ class Rig:
 
         The units must not run. Data, settings, probe and the 20 ms between two probes are those of the pipeline.
         """
-        processes: list[subprocess.Popen[bytes]] = []
         began = time.monotonic()
         try:
-            for unit in units:
-                processes.append(self._by_hand(unit))
+            processes = [self._start(unit, self._programs[unit]["command"], f"bare-{unit}.log") for unit in units]
             for unit, process in zip(units, processes, strict=True):
                 _serves(self._probe(unit), unit, process)
             return time.monotonic() - began
         finally:
-            for process in reversed(processes):
-                _end(process)
+            self._end()
 
-    def _by_hand(self, unit: str) -> subprocess.Popen[bytes]:
-        program = self._programs[unit]
-        with (self.pipeline.root / "logs" / f"bare-{unit}.log").open("ab") as log:
-            return subprocess.Popen(
-                shlex.split(program["command"]),
-                cwd=program["directory"],
+    @contextlib.contextmanager
+    def further_producer(self, topic: str) -> Iterator[Config]:
+        """A second producer with the settings of the first, but a topic, spool and socket of its own; its config.
+
+        It is paused, and ends with the block. The topic has as many partitions as the pipeline's.
+        """
+        config, path = self.config, self.pipeline.root / "etc" / f"{topic}.toml"
+        own = {
+            "topic": topic,
+            "spool": str(config.producer.spool.with_name(f"{topic}.db")),
+            "socket": str(config.producer.socket.with_name(f"{topic}.sock")),
+        }
+        text = self._toml.read_text(encoding="utf-8")
+        for key, value in own.items():
+            text = re.sub(
+                rf"^{key} = .*$", f"{key} = {json.dumps(value, ensure_ascii=False)}", text, flags=re.MULTILINE
+            )
+        path.write_text(text, encoding="utf-8")
+        _make_topic(config, topic, len(self.pipeline.ends()))
+        command = self._programs["producer"]["command"].replace(str(self._toml), str(path))
+        try:
+            process = self._start("producer", command, f"{topic}.log")
+            _serves({"type": "socket", "path": own["socket"], "request": '{"do": "status"}'}, topic, process)
+            found = load(path)
+            self.stream(None, found)
+            yield found
+        finally:
+            self._end()
+
+    def _start(self, unit: str, command: str, log: str) -> subprocess.Popen[bytes]:
+        with (self.pipeline.root / "logs" / log).open("ab") as file:
+            process = subprocess.Popen(
+                shlex.split(command),
+                cwd=self._programs[unit]["directory"],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._by_hand.append(process)
+        return process
+
+    def _end(self) -> None:
+        """End what was started by hand, the last first."""
+        while self._by_hand:
+            _end(self._by_hand[-1])
+            self._by_hand.pop()
 
     def _probe(self, unit: str) -> Mapping[str, Any]:
         kinds: dict[str, dict[str, Any]] = {
@@ -204,6 +271,12 @@ def _until(look: Callable[[], bool], seconds: float, what: str) -> None:
         raise BenchError(str(error)) from error
 
 
+def _make_topic(config: Config, name: str, partitions: int) -> None:
+    client = AdminClient(client_properties(config, request_timeout=REQUEST_SECONDS))
+    for made in client.create_topics([NewTopic(name, partitions)]).values():
+        made.result(REQUEST_SECONDS)
+
+
 def _processed(session: Session) -> int:
     return sum(row.next_offset for row in session.execute("SELECT next_offset FROM progress"))
 
@@ -212,7 +285,7 @@ def _serves(probe: Mapping[str, Any], unit: str, process: subprocess.Popen[bytes
     deadline = time.monotonic() + SERVE_SECONDS
     while not answers(probe):
         if process.poll() is not None:
-            raise BenchError(f"{unit}, started by hand, ended with status {process.returncode}; see bare-{unit}.log")
+            raise BenchError(f"{unit}, started by hand, ended with status {process.returncode}")
         if time.monotonic() > deadline:
             raise BenchError(f"{unit}, started by hand, did not serve within {SERVE_SECONDS:.0f} s")
         time.sleep(0.02)
@@ -234,14 +307,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def meanwhile(look: Callable[[], None], every: float) -> Iterator[None]:
-    """Call ``look`` every so many seconds on a thread while the block runs."""
+    """Call ``look`` at once and every so many seconds on a thread while the block runs."""
     ended = threading.Event()
 
     def turn() -> None:
-        while not ended.wait(every):
+        while True:
             look()
+            if ended.wait(every):
+                return
 
-    thread = threading.Thread(target=turn, name="meanwhile")
+    thread = threading.Thread(target=turn, name="meanwhile", daemon=True)
     thread.start()
     try:
         yield
