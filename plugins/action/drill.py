@@ -131,7 +131,7 @@ class ActionModule(DrillAction):
             for line in planning.plan_lines(_opening(args, task_vars), self.host(), counts.get("counts") or {}):
                 say(line)
         elif args["step"] == "receipts" and args["intent"]:
-            say(planning.intent_line(args["intent"], task_vars.get("__runtime_receipts") or []))
+            say(planning.intent_line(args["intent"], self.receipts(task_vars)))
         return {"changed": args["step"] == "begin", "skipped": args["step"] != "begin"}
 
     def _begin(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
