@@ -20,7 +20,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, say
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
-from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import RehearsalError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
 
 ARGUMENTS: dict[str, Any] = {
@@ -29,10 +29,12 @@ ARGUMENTS: dict[str, Any] = {
         "required": True,
         "choices": [
             "begin",
+            "steady",
             "guarded",
             "receipts",
             "trouble",
             "settle",
+            "window",
             "disk",
             "books",
             "finish",
@@ -104,6 +106,7 @@ class ActionModule(DrillAction):
             return {**result, **self._planned(args, task_vars or {})}
         steps: dict[str, Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]] = {
             "begin": self._begin,
+            "steady": self._steady,
             "guarded": self._guarded,
             "leftover": self._leftover,
             "heal": self._heal,
@@ -115,6 +118,7 @@ class ActionModule(DrillAction):
             "receipts": self._receipts,
             "trouble": self._trouble,
             "settle": self._settle,
+            "window": self._window,
             "disk": self._disk,
             "books": self._books,
             "finish": self._finish,
@@ -132,7 +136,7 @@ class ActionModule(DrillAction):
             for line in planning.plan_lines(_opening(args, task_vars), self.host(), counts.get("counts") or {}):
                 say(line)
         elif args["step"] == "receipts" and args["intent"]:
-            say(planning.intent_line(args["intent"], task_vars.get("__runtime_receipts") or []))
+            say(planning.intent_line(args["intent"], self.receipts(task_vars)))
         return {"changed": args["step"] == "begin", "skipped": args["step"] != "begin"}
 
     def _begin(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,15 +145,21 @@ class ActionModule(DrillAction):
             rehearsal = opening.begin(options, self.host(), say)
         except opening.LeftoverError as error:
             return {"changed": False, "leftover": True, "msg": str(error)}
-        refused = opening.refusal(rehearsal)
-        if refused:
-            closing.conclude(rehearsal, options.runs)
-            return {"failed": True, "msg": f"the drill is refused, nothing was touched: {refused}"}
         return {
             "changed": True,
             "run": str(rehearsal.run.path),
             "ansible_facts": {"drill_run": str(rehearsal.run.path)},
         }
+
+    def _steady(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Find the steady state, check the plan and open the books; a drill that is refused ends here."""
+        rehearsal = self.rehearsal(task_vars)
+        opening.find_steady(rehearsal)
+        refused = opening.refusal(rehearsal)
+        if refused:
+            closing.conclude(rehearsal, rehearsal.run.path.parent)
+            return {"failed": True, "msg": f"the drill is refused, nothing was touched: {refused}"}
+        return {"changed": False}
 
     def _guarded(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Journal that the guard is armed."""
@@ -254,18 +264,32 @@ class ActionModule(DrillAction):
         return {"changed": False}
 
     def _settle(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Wait for convergence and for the window to pass; ``away`` names units that a later task must bring back."""
+        """Wait for convergence; ``away`` names units that a later task must bring back."""
         path = _running(task_vars)
         if path is None:
             return {"changed": False, "running": False}
         rehearsal = self.rehearsal(task_vars)
         away = rehearsal.away()
         if not away:
-            try:
-                closing.settle(rehearsal, closing.Closing(runs=path.parent, within=args["budget"]))
-            except RehearsalError as error:
-                rehearsal.note("trouble", task="settle", message=str(error))
+            self._patiently(closing.settle, rehearsal, args)
         return {"changed": False, "running": True, "away": away}
+
+    def _window(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Wait for the window to pass."""
+        if _running(task_vars) is None:
+            return _NOTHING_RUNS
+        self._patiently(closing.pass_window, self.rehearsal(task_vars), args)
+        return {"changed": False}
+
+    @staticmethod
+    def _patiently(
+        wait: Callable[[Rehearsal, closing.Closing], None], rehearsal: Rehearsal, args: dict[str, Any]
+    ) -> None:
+        """Wait; what keeps it from waiting is in the verdict, and the drill is finished all the same."""
+        try:
+            wait(rehearsal, closing.Closing(runs=rehearsal.run.path.parent, within=args["budget"]))
+        except RehearsalError as error:
+            rehearsal.note("trouble", task="settle", message=str(error))
 
     def _disk(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Measure what the stores hold on disk, at the begin and again at the end."""

@@ -142,9 +142,9 @@ class Backend(Observer):
         """Find again what an interrupted start has left; returns whether there was anything."""
         return False
 
-    def owns(self, pid: int) -> bool:
-        """Whether a process belongs to one of our units."""
-        return any(member.pid == pid for name in self.installed() for member in self.members(name))
+    def owned(self) -> set[int]:
+        """Pids of the processes of all our units."""
+        return {member.pid for name in self.installed() for member in self.members(name)}
 
     def kill(self, unit: Unit) -> bool:
         """SIGKILL every member of the unit and wait until they are gone; returns whether it ran."""

@@ -6,6 +6,7 @@ A pid alone is not an identity, since the kernel reuses it; a pid with its start
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,24 +83,31 @@ def boot_id() -> str:
 
 def port_owner(port: int) -> Member | None:
     """The process that listens on a TCP port, if it can be seen with our rights."""
-    inodes = _listening_inodes(port)
-    if not inodes:
-        return None
-    for entry in os.listdir("/proc"):
+    return port_owners([port]).get(port)
+
+
+def port_owners(ports: Iterable[int]) -> dict[int, Member]:
+    """The processes that listen on TCP ports, as far as they can be seen with our rights; all in one look."""
+    inodes = _listening_inodes(ports)
+    owners: dict[int, Member] = {}
+    for entry in os.listdir("/proc") if inodes else ():
         if not entry.isdigit():
             continue
         try:
             for handle in os.scandir(f"/proc/{entry}/fd"):
                 target = os.readlink(handle.path)
-                if target.startswith("socket:[") and target[8:-1] in inodes:
-                    return read_member(int(entry))
+                port = inodes.get(target[8:-1]) if target.startswith("socket:[") else None
+                member = read_member(int(entry)) if port is not None and port not in owners else None
+                if port is not None and member is not None:
+                    owners[port] = member
         except OSError:  # another user's process, or one that just ended
             continue
-    return None
+    return owners
 
 
-def _listening_inodes(port: int) -> set[str]:
-    wanted, inodes = f"{port:04X}", set()
+def _listening_inodes(ports: Iterable[int]) -> dict[str, int]:
+    """Which of the ports each listening socket is bound to, by its inode."""
+    wanted, inodes = {f"{port:04X}": port for port in ports}, {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(table, encoding="ascii") as file:
@@ -108,6 +116,7 @@ def _listening_inodes(port: int) -> set[str]:
             continue
         for line in lines:
             fields = line.split()
-            if fields[3] == "0A" and fields[1].rpartition(":")[2] == wanted:  # 0A: LISTEN
-                inodes.add(fields[9])
+            port = wanted.get(fields[1].rpartition(":")[2])
+            if fields[3] == "0A" and port is not None:  # 0A: LISTEN
+                inodes[fields[9]] = port
     return inodes

@@ -10,12 +10,14 @@ module: config_files
 short_description: Write a component's directories and configuration files in one step
 version_added: "0.1.0"
 description:
-  - Makes directories and writes files that differ, all private to the user. One module run instead of several for each
-    file keeps a second provisioning run short.
+  - Makes directories and writes files that differ, all private to the user.
+  - Looks with one short command first, by the sums of the files' contents. Where nothing is to be done, it is done without
+    a run of the module, which keeps a second provisioning run short.
   - A file is replaced as a whole, by renaming, so that a reader never sees half of it.
 options:
   directories: {description: Directories to make., type: list, elements: path, default: []}
   files: {description: Content by path; the directories of the files are made., type: dict, default: {}}
+  made: {description: What later tasks make once; RV(missing) says which of it., type: list, elements: path, default: []}
 attributes:
   check_mode: {support: full, description: Says which files would be written.}
   diff_mode: {support: full, description: Shows what changes.}
@@ -28,10 +30,17 @@ EXAMPLES = r"""
     directories: [/srv/pipeline/data/kafka]
     files:
       /srv/pipeline/etc/kafka/server.properties: "{{ lookup('ansible.builtin.template', 'server.properties.j2') }}"
+    made: [/srv/pipeline/data/kafka/meta.properties]
+  register: configured
+
+- name: Format the broker's storage
+  ansible.builtin.command: /srv/kafka/format.sh
+  when: "'/srv/pipeline/data/kafka/meta.properties' in configured.missing"
 """
 
 RETURN = r"""
 written: {description: Paths of what was made or rewritten., returned: success, type: list, elements: str}
+missing: {description: What of O(made) does not exist., returned: success, type: list, elements: str}
 """
 
 import os
@@ -62,6 +71,7 @@ def main() -> None:
         argument_spec={
             "directories": {"type": "list", "elements": "path", "default": []},
             "files": {"type": "dict", "default": {}},
+            "made": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
@@ -86,7 +96,8 @@ def main() -> None:
         for path in differing
     ]
     written = [str(path) for path in (*missing, *differing)]
-    module.exit_json(changed=bool(written), written=written, diff=diff)
+    absent = [path for path in module.params["made"] if not os.path.exists(path)]
+    module.exit_json(changed=bool(written), written=written, missing=absent, diff=diff)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ description:
 options:
   step:
     description:
-      - V(begin) locks the pipeline, waits for its steady state, checks the plan and opens the books.
+      - V(begin) locks the pipeline and starts the sampler.
+      - V(steady) waits for the steady state, checks the plan and opens the books.
       - V(guarded) journals that the guard is armed.
       - V(receipts) journals what the tasks before it did to units, and fails when they did not do it.
       - V(trouble) journals a task that failed.
-      - V(settle) waits for convergence and for the end of the window, and says what is still away.
+      - V(settle) waits for convergence and says what is still away, V(window) waits for the end of the window.
       - V(disk) measures what Kafka and Cassandra hold on disk, V(books) closes the books.
       - V(finish) judges, reports and releases the lock.
       - V(leftover) says whether a killed drill has left its lock, V(heal) closes its journal.
@@ -26,7 +27,7 @@ options:
       - V(table) shows several drills in a table, V(report) renders a run's reports again, V(index) the page of all runs.
     type: str
     required: true
-    choices: [begin, guarded, receipts, trouble, settle, disk, books, finish, leftover, heal, plant, find, table, report, index]
+    choices: [begin, steady, guarded, receipts, trouble, settle, window, disk, books, finish, leftover, heal, plant, find, table, report, index]
   intent: {description: "The verb of the task before, for check mode.", type: str}
   name: {description: Name of the drill., type: str}
   title: {description: Title of the drill., type: str}

@@ -51,7 +51,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.eventlog.drills.plugins.module_utils.probes import port_open
-from ansible_collections.eventlog.drills.plugins.module_utils.processes import port_owner
+from ansible_collections.eventlog.drills.plugins.module_utils.processes import port_owners
 from ansible_collections.eventlog.drills.plugins.module_utils.supervised import SOCKET_PATH_LIMIT, Supervisor
 
 GIB = 1024**3
@@ -83,6 +83,8 @@ def port_problems(ports: dict[str, Any], host: str, supervisor: Supervisor) -> l
     """A line for every port that another program holds, or that is no port or used twice."""
     problems: list[str] = []
     seen: dict[int, str] = {}
+    ours = supervisor.owned()
+    owners = port_owners({int(value) for value in ports.values() if str(value).isdigit()})
     for variable, value in ports.items():
         if not str(value).isdigit() or not 0 < int(value) < 65536:
             problems.append(f"{variable} is {value!r}, which is no TCP port. Set a number from 1 to 65535.")
@@ -93,8 +95,8 @@ def port_problems(ports: dict[str, Any], host: str, supervisor: Supervisor) -> l
         seen[port] = variable
         if not port_open(host, port):
             continue
-        owner = port_owner(port)
-        if owner and supervisor.owns(owner.pid):
+        owner = owners.get(port)
+        if owner and owner.pid in ours:
             continue
         who = f"pid {owner.pid} ({owner.cmdline[:60]})" if owner else "a process of another user"
         problems.append(
@@ -172,8 +174,7 @@ def main() -> None:
             f"{base} has {free_disk / GIB:.1f} GiB free and {args['disk_bytes'] / GIB:.1f} GiB are needed. "
             "Free some space, or set pipeline_root to a larger disk."
         )
-    running = any(supervisor.members(name) for name in supervisor.installed())
-    if not running and memory < args["memory_bytes"]:
+    if not supervisor.owned() and memory < args["memory_bytes"]:
         problems.append(
             f"{memory / GIB:.1f} GiB of memory are available and {args['memory_bytes'] / GIB:.1f} GiB are needed. "
             "Stop other programs, or lower kafka_heap, cassandra_heap and flink_taskmanager_memory."

@@ -40,22 +40,26 @@ class Closing:
 
 
 def settle(rehearsal: Rehearsal, options: Closing) -> None:
-    """Wait until the pipeline has converged when the playbook did not get that far, and until the window has passed.
-
-    The end of the window is where the producer stands now; it streams on meanwhile.
-    """
+    """Wait until the pipeline has converged when the playbook did not get that far, and keep the moment."""
     records = rehearsal.records
     if journal.last(records, "window") is None or rehearsal.away():
         return
     converged = [record for record in records if record["kind"] == "recovery" and record.get("drained") is not None]
     if rehearsal.undos() or not converged:
         observing.observe(rehearsal, observing.Phase("settling", until="converged", within=options.within))
-    _pass_window(rehearsal, options)
+    rehearsal.save(settled=time.time())
 
 
-def _pass_window(rehearsal: Rehearsal, options: Closing) -> None:
-    began = time.time()
-    # The mark must be a reading from now on: an older one would leave out the youngest events.
+def pass_window(rehearsal: Rehearsal, options: Closing) -> None:
+    """Wait until the window has passed.
+
+    Its end is where the producer stood when the drill had settled; it streams on meanwhile. Without that moment the
+    window stays open.
+    """
+    began = rehearsal.state.settled
+    if not began:
+        return
+    # The mark must be a reading from then on: an older one would leave out the youngest events.
     rehearsal.follow(lambda: _mark(rehearsal, began) is not None, until=began + options.within)
     mark = _mark(rehearsal, began)
     if mark is None:

@@ -54,8 +54,13 @@ class DrillAction(ActionBase):
         if not path:
             raise RehearsalError("no drill runs: begin one first (eventlog.drills.drill, tasks_from: begin)")
         rehearsal = Rehearsal.resume(str(path), self.host(), say)
-        rehearsal.absorb(task_vars.get("__runtime_receipts"))
+        rehearsal.absorb(self.receipts(task_vars))
         return rehearsal
+
+    @staticmethod
+    def receipts(task_vars: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What the runtime's last verb says it did to each unit; nothing when it failed."""
+        return list((task_vars.get("__runtime_result") or {}).get("receipts") or [])
 
 
 def _die_with_the_playbook() -> None:

@@ -44,7 +44,6 @@ class Opening:
     link: Path | None = None  #: a further link to the run, on the controller
     interval: float = 1.0
     steady_within: float = 60.0
-    steady_samples: int = 3
     away: Mapping[str, float] = field(default_factory=dict)  #: seconds that each service will be away
     budget: float = 60.0
     capacity: float = 2000.0  #: events per second that the job is trusted to process
@@ -66,9 +65,9 @@ class Site:
 
 
 def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
-    """Begin the drill.
+    """Begin the drill: from here on it is locked and the sampler looks.
 
-    :returns: the running drill. When its journal already holds a refusal, nothing was touched and it must be finished.
+    :returns: the running drill, of which :func:`find_steady` is the next step.
     :raises LeftoverError: the lock is held by a drill that was killed.
     :raises RehearsalError: there is no pipeline, or another drill holds the lock; then there is no run either.
     """
@@ -92,19 +91,28 @@ def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
         controller=socket.gethostname(),
         command=command_line(),
         settings=dict(options.settings),
-        config=_shown_config(site.config),
         clock_offset=state.offset,
-        away=dict(options.away),
-        budget=options.budget,
+        steady_within=options.steady_within,
+        **planned(options, site),
     )
     host.run(_sign_script(options, str(run.path)))
     say(f"{options.title}   run {run.name}")
     rehearsal.start_sampler(SAMPLER_LEASE_SECONDS)
     rehearsal.ask_settings(options.settings_script)
-    steady = _await_steady(rehearsal, options)
-    if steady is not None and _preflight(rehearsal, options, site, steady):
-        _open_books(rehearsal)
     return rehearsal
+
+
+def find_steady(rehearsal: Rehearsal) -> None:
+    """Wait for the steady state, check the plan and open the books; the patience counts from the begin.
+
+    When the journal holds a refusal afterwards, nothing was touched and the drill must be finished.
+
+    :raises RehearsalError: the sampler is silent.
+    """
+    begin = rehearsal.records[0]
+    steady = _await_steady(rehearsal, began=float(begin["time"]), within=float(begin["steady_within"]))
+    if steady is not None and _preflight(rehearsal, begin, steady):
+        _open_books(rehearsal)
 
 
 def refusal(rehearsal: Rehearsal) -> str:
@@ -254,21 +262,20 @@ def _shown_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "kafka": kafka}
 
 
-def _await_steady(rehearsal: Rehearsal, options: Opening) -> Steady | None:
-    began = time.time()
+def _await_steady(rehearsal: Rehearsal, *, began: float, within: float) -> Steady | None:
     found: list[Steady] = []
     reason = ""
 
     def done() -> bool:
         nonlocal reason
-        seen = steady_state(rehearsal.samples, wanted=options.steady_samples)
+        seen = steady_state(rehearsal.samples)
         if isinstance(seen, Steady):
             found.append(seen)
             return True
         reason = seen
         return False
 
-    rehearsal.follow(done, until=began + options.steady_within)
+    rehearsal.follow(done, until=began + within)
     seconds = time.time() - began
     if not found:
         reason = f"{reason} (after {seconds:.0f} s)"
@@ -292,9 +299,9 @@ def _await_steady(rehearsal: Rehearsal, options: Opening) -> Steady | None:
     return steady
 
 
-def _preflight(rehearsal: Rehearsal, options: Opening, site: Site, steady: Steady) -> bool:
+def _preflight(rehearsal: Rehearsal, begin: Mapping[str, Any], steady: Steady) -> bool:
     spooled = int(rehearsal.samples[-1]["producer"].get("spool_bytes") or 0)
-    planned = plan_of(options, site, steady.rate, spooled)
+    planned = plan_of(begin, steady.rate, spooled)
     checks = plan.check(planned)
     rehearsal.note(
         "preflight",
@@ -311,18 +318,33 @@ def _preflight(rehearsal: Rehearsal, options: Opening, site: Site, steady: Stead
     return not failed
 
 
-def plan_of(options: Opening, site: Site, rate: float, spooled: int) -> plan.Plan:
-    """The plan of a drill at an offered rate (events per second) with so many bytes in the spool already."""
+def planned(options: Opening, site: Site) -> dict[str, Any]:
+    """What the plan is made from, as the journal's first record holds it."""
+    return {
+        "config": _shown_config(site.config),
+        "disk_free": site.disk_free,
+        "away": dict(options.away),
+        "budget": options.budget,
+        "capacity": options.capacity,
+        "retention_hours": options.retention_hours,
+    }
+
+
+def plan_of(begin: Mapping[str, Any], rate: float, spooled: int) -> plan.Plan:
+    """The plan of a drill at an offered rate (events per second) with so many bytes in the spool already.
+
+    :param begin: what :func:`planned` returned.
+    """
     return plan.Plan(
         rate=rate,
-        event_bytes=int(site.config["event"]["bytes"]),
-        away=options.away,
+        event_bytes=int(begin["config"]["event"]["bytes"]),
+        away=begin["away"],
         spool_bytes=spooled,
-        spool_limit_bytes=int(site.config["producer"]["spool_limit_bytes"]),
-        retention_hours=options.retention_hours,
-        disk_free_bytes=site.disk_free,
-        capacity=options.capacity,
-        budget=options.budget,
+        spool_limit_bytes=int(begin["config"]["producer"]["spool_limit_bytes"]),
+        retention_hours=begin["retention_hours"],
+        disk_free_bytes=begin["disk_free"],
+        capacity=begin["capacity"],
+        budget=begin["budget"],
     )
 
 

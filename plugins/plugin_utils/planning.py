@@ -29,7 +29,7 @@ def plan_lines(options: opening.Opening, host: Host, counts: Mapping[str, Any]) 
     site = opening.survey(options, host)
     producer = counts.get("producer") or {}
     rate = float(producer.get("rate") or site.config["producer"]["rate"])
-    planned = opening.plan_of(options, site, rate, int(producer.get("spool_bytes") or 0))
+    planned = opening.plan_of(opening.planned(options, site), rate, int(producer.get("spool_bytes") or 0))
     seconds = sum(options.away.values())
     lines = [
         f"{options.title}   plan, nothing is touched",

@@ -48,6 +48,7 @@ class State:
     cursor: int = 0  #: bytes of the host's samples that were fetched
     sampler_pid: int = 0
     sampler_start: int = 0
+    settled: float = 0.0  #: when nothing was left to wait for but the books, seconds since the epoch; 0 before
 
     @property
     def samples(self) -> str:
@@ -223,14 +224,15 @@ class Rehearsal:
         :returns: what ``done`` said last.
         :raises RehearsalError: the sampler has gone silent.
         """
-        heard = time.time()
+        heard = due = time.time()
         while True:
             if os.getppid() != self._parent:
                 # Ansible's workers have sessions of their own and outlive a killed ansible-playbook. One that went on
                 # looking would keep the lease young and the service away.
                 raise RehearsalError("the controller has gone")
-            if self.fetch():
-                heard = time.time()
+            fresh = self.fetch()
+            if fresh:
+                heard, due = time.time(), float(fresh[-1]["time"]) + self.state.interval
             elif time.time() - heard > SAMPLER_SILENCE_SECONDS:
                 raise RehearsalError(self._silence())
             finished = done()
@@ -238,7 +240,9 @@ class Rehearsal:
                 return finished
             if each is not None:
                 each()
-            time.sleep(max(0.05, min(self.state.interval / 2, until - time.time())))
+            # Before the next sample is due there is nothing to see; then it may come at any moment.
+            pause = max(due - time.time(), self.state.interval / 5)
+            time.sleep(max(0.05, min(pause, until - time.time())))
 
     def _silence(self) -> str:
         try:

@@ -18,6 +18,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import numb
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal
 
 COMPONENTS = ("kafka", "cassandra")
+FIRST_SAMPLE_SECONDS = 5.0
 _MEGABYTE = 1_000_000
 
 Usage = dict[str, dict[str, int]]  #: component to category to allocated bytes
@@ -30,7 +31,8 @@ def measure_disk(rehearsal: Rehearsal, *, flushed: bool) -> None:
     """
     records = rehearsal.records
     config = records[0].get("config") or {}
-    rehearsal.fetch()
+    # At the begin the sampler may only just have been started.
+    rehearsal.follow(lambda: bool(rehearsal.samples), until=time.time() + FIRST_SAMPLE_SECONDS)
     if not rehearsal.samples:
         return
     generated = int(rehearsal.samples[-1]["producer"]["count"] or 0)

@@ -1,8 +1,9 @@
-"""Have a running Cassandra write to its tables what it keeps in memory: flush.py JAVA AGENT MARK KEYSPACE.
+"""Have a running Cassandra write to its tables what it keeps in memory: flush.py AGENT MARK KEYSPACE.
 
 ``MARK`` is the argument of the server's command line that only this server has. Cassandra is managed over JMX alone,
 and its own tool needs parts of Java that the small runtime lacks; so a management agent is loaded into the server for
 the moment of the flush, on a free port of loopback, with a password that nobody else learns. It is gone afterwards.
+The server's JVM is asked for that over its own socket, which costs no second and third JVM as Java's tools do.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import secrets
-import subprocess
+import signal
+import socket
 import sys
-import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
 DAEMON = b"org.apache.cassandra.service.CassandraDaemon"
 USER = "flush"
-ATTACH_MILLISECONDS = 30_000  # what a busy machine may need to load the agent
+ATTACH_SECONDS = 30.0  # what a busy machine may need to load the agent
 FLUSH_SECONDS = 60.0
+POLL_SECONDS = 0.02
+REFUSED = "the management agent does not start"
 
 
 def find(mark: str) -> int:
@@ -36,17 +41,57 @@ def find(mark: str) -> int:
     sys.exit(f"no process with the argument {mark}: Cassandra does not run")
 
 
-def launch(java: str, agent: str, *words: str) -> list[str]:
-    """Run the agent's launcher; the lines that it prints."""
-    command = [java, "-XX:TieredStopAtLevel=1", "-jar", agent, *words]
-    done = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    return done.stdout.splitlines()
+def connect(pid: int) -> socket.socket:
+    """A connection to the server's JVM; it opens the socket when a file of a certain name and SIGQUIT ask for it."""
+    wish, deadline = Path(f"/tmp/.attach_pid{pid}"), time.monotonic() + ATTACH_SECONDS
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(ATTACH_SECONDS)
+    try:
+        # Nobody listens when it was never asked for, or when an earlier process of this pid has left the socket.
+        while connection.connect_ex(f"/tmp/.java_pid{pid}"):
+            if time.monotonic() > deadline:
+                sys.exit(f"{REFUSED}: the JVM opens no socket within {ATTACH_SECONDS:.0f} s")
+            if not wish.exists():
+                wish.touch()  # without it the signal would only make the JVM print its threads
+                os.kill(pid, signal.SIGQUIT)
+            time.sleep(POLL_SECONDS)
+    finally:
+        wish.unlink(missing_ok=True)
+    return connection
 
 
-def execute(url: str, password: str, keyspace: str) -> None:
+def ask(pid: int, command: str, *arguments: str) -> str:
+    """The answer of the server's JVM to one command of HotSpot's attach protocol (its AttachListener), version 1."""
+    words = ("1", command, *arguments, "", "", "")[:5]  # every command has three arguments
+    try:
+        with connect(pid) as connection:
+            connection.sendall("".join(f"{word}\0" for word in words).encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode("utf-8", "replace")
+    except OSError as error:
+        sys.exit(f"{REFUSED}: {error}")
+    status, _, text = answer.partition("\n")
+    if status != "0":
+        sys.exit(f"{REFUSED}: {command} ended with status {status}: {text.strip()}")
+    return text
+
+
+def load(pid: int, agent: str, options: str) -> None:
+    """Load the agent's jar into the server, or speak to it there."""
+    said = ask(pid, "load", "instrument", "false", f"{agent}={options}").strip()
+    if said not in ("", "0", "return code: 0"):  # which of them depends on Java's version
+        sys.exit(f"{REFUSED}: {said}")
+
+
+def url(pid: int) -> str | None:
+    """Where the agent in the server answers, from the property that it sets; None when there is none."""
+    found = re.search(r"^jolokia\.agent=(.+)$", ask(pid, "properties"), re.MULTILINE)
+    return found.group(1).replace("\\", "").strip() if found else None
+
+
+def execute(address: str, password: str, keyspace: str) -> None:
     """Flush every table of the keyspace over the agent."""
     request = urllib.request.Request(
-        url,
+        address,
         data=json.dumps(
             {
                 "type": "exec",
@@ -63,28 +108,27 @@ def execute(url: str, password: str, keyspace: str) -> None:
         sys.exit(f"Cassandra did not flush: {found.get('error')}")
 
 
-def main(java: str, agent: str, mark: str, keyspace: str) -> None:
+def started(pid: int) -> str:
+    """Where the agent that was just loaded answers: it starts by itself, and then says so."""
+    deadline = time.monotonic() + ATTACH_SECONDS
+    while time.monotonic() < deadline:
+        if address := url(pid):
+            return address
+        time.sleep(POLL_SECONDS)
+    sys.exit(f"{REFUSED}: it names no address within {ATTACH_SECONDS:.0f} s")
+
+
+def main(agent: str, mark: str, keyspace: str) -> None:
     """Load the agent, flush, unload it."""
     pid, password = find(mark), secrets.token_urlsafe(24)
-    handle, settings = tempfile.mkstemp()
+    if url(pid):
+        # A killed run left it behind, with a password that nobody knows.
+        load(pid, agent, "mode=stop")
+    load(pid, agent, f"host=127.0.0.1,port=0,user={USER},password={password}")
     try:
-        os.write(handle, f"host=127.0.0.1\nport=0\nuser={USER}\npassword={password}\n".encode())
-        os.close(handle)
-        start = ("--startTimeout", str(ATTACH_MILLISECONDS), "--config", settings, "start", str(pid))
-        lines = launch(java, agent, *start)
-        if lines and "already attached" in lines[0]:
-            # A killed run left it behind, with a password that nobody knows.
-            launch(java, agent, "--quiet", "stop", str(pid))
-            lines = launch(java, agent, *start)
-        url = next((line for line in lines if line.startswith("http://127.0.0.1:")), None)
-        if url is None:
-            sys.exit(f"the management agent does not start: {lines[0] if lines else 'it says nothing'}")
-        try:
-            execute(url, password, keyspace)
-        finally:
-            launch(java, agent, "--quiet", "stop", str(pid))
+        execute(started(pid), password, keyspace)
     finally:
-        os.unlink(settings)
+        load(pid, agent, "mode=stop")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ansible_collections.eventlog.drills.plugins.module_utils.processes import (
     boot_id,
     group_members,
     port_owner,
+    port_owners,
     read_member,
 )
 
@@ -159,6 +160,20 @@ def test_the_owner_of_a_listening_port_is_found(family: socket.AddressFamily, ad
     assert owner is not None
     assert owner.pid == os.getpid()
     assert port_owner(port) is None
+
+
+def test_the_owners_of_several_ports_are_found_in_one_look(spawn: Spawn) -> None:
+    serve = f"import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1]); {SLEEP}"
+    process = spawn(serve)
+    theirs = int(first_line(process))
+    with closing(socket.create_server(("127.0.0.1", 0))) as one, closing(socket.create_server(("127.0.0.1", 0))) as two:
+        ours = [one.getsockname()[1], two.getsockname()[1]]
+
+        owners = port_owners([*ours, theirs, 1])
+
+    assert {port: owner.pid for port, owner in owners.items()} == {
+        ours[0]: os.getpid(), ours[1]: os.getpid(), theirs: process.pid
+    }  # fmt: skip
 
 
 def test_the_boot_has_one_identity() -> None:

@@ -92,12 +92,15 @@ class Stage:
     def begin(self, **changes: Any) -> Rehearsal:
         rehearsal = opening.begin(self.options(**changes), self.host, self.said.append)
         usage.measure_disk(rehearsal, flushed=True)
+        opening.find_steady(rehearsal)
         return rehearsal
 
     def finish(self, rehearsal: Rehearsal, **limits: int) -> Verdict:
-        closing.settle(rehearsal, closing.Closing(runs=self.path / "runs", within=10.0))
-        closing.close_books(rehearsal, limits)
+        patience = closing.Closing(runs=self.path / "runs", within=10.0)
+        closing.settle(rehearsal, patience)
         usage.measure_disk(rehearsal, flushed=True)
+        closing.pass_window(rehearsal, patience)
+        closing.close_books(rehearsal, limits)
         return closing.conclude(rehearsal, self.path / "runs")
 
 

@@ -20,6 +20,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
     live,
     observing,
     opening,
+    usage,
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils.observing import Phase
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError, redacted
@@ -206,6 +207,42 @@ def test_a_pipeline_that_is_not_steady_is_refused(stage: Stage) -> None:
     found = closing.conclude(rehearsal, stage.path / "runs")
     assert found.outcome is Outcome.INVALID
     assert found.findings == []
+
+
+def test_the_patience_for_the_steady_state_counts_from_the_begin(stage: Stage) -> None:
+    stage.scene("cassandra")
+    rehearsal = opening.begin(stage.options(steady_within=1.0), stage.host, stage.said.append)
+    time.sleep(1.5)  # whatever was done meanwhile
+    began = time.time()
+    opening.find_steady(rehearsal)
+    assert time.time() - began < 0.9
+    assert opening.refusal(rehearsal).startswith("the pipeline is not steady: cassandra cannot be read")
+    closing.conclude(rehearsal, stage.path / "runs")
+
+
+def test_the_disk_is_measured_before_the_steady_state_is_found(stage: Stage) -> None:
+    rehearsal = opening.begin(stage.options(), stage.host, stage.said.append)
+    usage.measure_disk(rehearsal, flushed=True)
+    measured = journal.last(rehearsal.records, "disk")
+    assert measured is not None
+    assert measured["generated"] == rehearsal.samples[-1]["producer"]["count"]
+    closing.conclude(rehearsal, stage.path / "runs")
+
+
+def test_the_window_ends_where_the_drill_had_settled(stage: Stage) -> None:
+    rehearsal = stage.begin()
+    patience = closing.Closing(runs=stage.path / "runs", within=10.0)
+    closing.pass_window(rehearsal, patience)
+    assert [window["state"] for window in journal.of_kind(rehearsal.records, "window")] == ["opened"]
+    closing.settle(rehearsal, patience)
+    settled = rehearsal.state.settled
+    wait_for(lambda: rehearsal.fetch() and float(rehearsal.samples[-1]["time"]) > settled + 1.0)
+    closing.pass_window(rehearsal, patience)
+    closed = journal.last(rehearsal.records, "window") or {}
+    assert (closed["state"], closed["passed"]) == ("closed", True)
+    assert closed["at"] == next(s["time"] for s in rehearsal.samples if float(s["time"]) >= settled)
+    assert closed["generated"] < rehearsal.samples[-1]["producer"]["count"]
+    closing.conclude(rehearsal, stage.path / "runs")
 
 
 def test_a_plan_that_must_lose_data_is_refused(tmp_path: Path) -> None:
