@@ -1,6 +1,7 @@
 """The stages of the tests. A stage is a pytest marker; this plugin knows them, puts tests in their order, times them.
 
-``--stage-report FILE`` keeps what became of each stage and test, for whoever runs several sessions.
+``--stage-report FILE`` keeps what became of each stage and test, for whoever runs several sessions, and shows failures
+as they come.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for stage in STAGES:
         config.addinivalue_line("markers", f"{stage.name}: {stage.what}")
-    config.pluginmanager.register(_Timer(config.getoption("--stage-report")), "stage-timer")
+    config.pluginmanager.register(_Timer(config, config.getoption("--stage-report")), "stage-timer")
 
 
 def stage_of(item: pytest.Item) -> str:
@@ -104,7 +105,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _Timer:
-    def __init__(self, report: Path | None) -> None:
+    def __init__(self, config: pytest.Config, report: Path | None) -> None:
+        self._config = config
         self._report = report
         self._outcomes: dict[str, Outcome] = {}
         self._stage = ""
@@ -122,6 +124,10 @@ class _Timer:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         outcome = self._outcomes[self._stage]
+        if report.failed and self._report is not None:
+            terminal = self._config.pluginmanager.getplugin("terminalreporter")
+            parts = [report.longreprtext, *(f"----- {title}\n{text}" for title, text in report.sections)]
+            terminal.write_line("\n".join(["", f"===== {report.when} of {report.nodeid}", *parts]))
         if report.failed and report.nodeid not in outcome.failed:
             outcome.failed.append(report.nodeid)
             if report.nodeid in outcome.passed:  # its teardown failed

@@ -57,7 +57,7 @@ class Session:
 
     def command(self) -> list[str]:
         """What is run."""
-        words = [str(BIN / "pytest"), "-v", "--no-header", "--durations=10", f"--stage-report={self.report}"]
+        words = [str(BIN / "pytest"), "-v", "--no-header", "--tb=no", "--durations=10", f"--stage-report={self.report}"]
         words += ["-o", f"cache_dir={self.folder}/cache", f"--basetemp={self.folder}/tests"]
         return words + (list(self.tests) or ["-m", " or ".join(stage.name for stage in self.stages)])
 

@@ -236,7 +236,9 @@ def test_the_window_ends_where_the_drill_had_settled(stage: Stage) -> None:
     assert [window["state"] for window in journal.of_kind(rehearsal.records, "window")] == ["opened"]
     closing.settle(rehearsal, patience)
     settled = rehearsal.state.settled
-    wait_for(lambda: rehearsal.fetch() and float(rehearsal.samples[-1]["time"]) > settled + 1.0)
+    wait_until(
+        lambda: rehearsal.fetch() and float(rehearsal.samples[-1]["time"]) > settled + 1.0, 10, "the sampler goes on"
+    )
     closing.pass_window(rehearsal, patience)
     closed = journal.last(rehearsal.records, "window") or {}
     assert (closed["state"], closed["passed"]) == ("closed", True)
