@@ -45,8 +45,9 @@ class BareServers:
         try:
             for unit in units:
                 program = self._programs[unit]
-                folder = Path(program["directory"])
-                processes.append(Process(f"bare-{unit}", shlex.split(program["command"]), folder))
+                words, cwd = shlex.split(program["command"]), Path(program["directory"])
+                # The log is beside the pipeline's folder, which takes no strange files.
+                processes.append(Process(f"bare-{unit}", words, self._pipeline.folder, cwd=cwd))
             for unit, process in zip(units, processes, strict=True):
                 self._serves(unit, process)
             yield time.monotonic() - began

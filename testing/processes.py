@@ -13,13 +13,26 @@ from testing.waiting import wait_until
 
 
 class Process:
-    """A program in a process group of its own, its output in ``<folder>/<name>.log``."""
+    """A program in a process group of its own, its output in ``<folder>/<name>.log``; it works in ``cwd`` or there."""
 
-    def __init__(self, name: str, argv: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
         self.log = folder / f"{name}.log"
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                argv, env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                argv,
+                env=env,
+                cwd=cwd or folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.pid = self._popen.pid
 
