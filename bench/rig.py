@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import json
 import os
 import re
-import shlex
-import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.module_utils.probes import answers
 from ansible_collections.eventlog.drills.plugins.module_utils.processes import group_members
 from cassandra.cluster import Session
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -27,6 +23,7 @@ from eventlog.hops.cassandra import connect, explain
 from eventlog.hops.kafka import client_properties
 from eventlog_job.config import JobConfig
 
+from testing.bare import ByHand, serves
 from testing.pipeline import UNITS, Pipeline, Run
 from testing.waiting import wait_until
 
@@ -72,15 +69,17 @@ class Rig:
     def __init__(self, folder: Path, offset: int = PORT_OFFSET) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.pipeline = Pipeline(folder, offset)
-        self._programs: dict[str, Mapping[str, str]] = {}
-        self._by_hand: list[subprocess.Popen[bytes]] = []
+        self._learned: ByHand | None = None
 
     def learn(self) -> None:
         """Remember the command lines of all units; they run now, and a stopped one has none."""
-        for unit in UNITS:
-            parser = configparser.RawConfigParser()
-            parser.read(self.pipeline.root / "etc" / "units" / f"{unit}.conf")
-            self._programs[unit] = dict(parser[f"program:{unit}"])
+        self._learned = ByHand(self.pipeline)
+
+    @property
+    def _hand(self) -> ByHand:
+        if self._learned is None:
+            raise BenchError("the command lines of the units are not known: provisioning failed")
+        return self._learned
 
     # -- acting ----------------------------------------------------------------------------------------------------
 
@@ -108,7 +107,8 @@ class Rig:
     def remove(self) -> None:
         """Remove the pipeline and all that it wrote, and what an interruption has left of what was started by hand."""
         try:
-            self._end()
+            if self._learned is not None:
+                self._learned.end()
         finally:
             self.play("teardown", teardown_purge=True)
 
@@ -193,16 +193,13 @@ class Rig:
     def bare_start(self, units: Sequence[str]) -> float:
         """Seconds from starting these units' command lines by hand until the last of them serves; they end again.
 
-        The units must not run. Data, settings, probe and the 20 ms between two probes are those of the pipeline.
+        The units must not run. Raises BenchError when one does not serve.
         """
-        began = time.monotonic()
         try:
-            processes = [self._start(unit, self._programs[unit]["command"], f"bare-{unit}.log") for unit in units]
-            for unit, process in zip(units, processes, strict=True):
-                _serves(self._probe(unit), unit, process)
-            return time.monotonic() - began
-        finally:
-            self._end()
+            with self._hand.started(units) as seconds:
+                return seconds
+        except AssertionError as error:
+            raise BenchError(str(error)) from error
 
     @contextlib.contextmanager
     def further_producer(self, topic: str) -> Iterator[Config]:
@@ -223,50 +220,26 @@ class Rig:
             )
         path.write_text(text, encoding="utf-8")
         _make_topic(config, topic, len(self.pipeline.ends()))
-        command = self._programs["producer"]["command"].replace(str(self._toml), str(path))
+        command = [word.replace(str(self._toml), str(path)) for word in self._hand.command("producer")]
         try:
-            process = self._start("producer", command, f"{topic}.log")
-            _serves({"type": "socket", "path": own["socket"], "request": '{"do": "status"}'}, topic, process)
+            process = self._hand.start("producer", topic, command)
+            probe = {"type": "socket", "path": own["socket"], "request": '{"do": "status"}'}
+            _so(lambda: serves(probe, topic, process))
             found = load(path)
             self.stream(None, found)
             yield found
         finally:
-            self._end()
-
-    def _start(self, unit: str, command: str, log: str) -> subprocess.Popen[bytes]:
-        with (self.pipeline.root / "logs" / log).open("ab") as file:
-            process = subprocess.Popen(
-                shlex.split(command),
-                cwd=self._programs[unit]["directory"],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._by_hand.append(process)
-        return process
-
-    def _end(self) -> None:
-        """End what was started by hand, the last first."""
-        while self._by_hand:
-            _end(self._by_hand[-1])
-            self._by_hand.pop()
-
-    def _probe(self, unit: str) -> Mapping[str, Any]:
-        kinds: dict[str, dict[str, Any]] = {
-            "kafka": {"type": "kafka", "port": 9092},
-            "cassandra": {"type": "cql", "port": 9042},
-            "flink-jobmanager": {"type": "http", "port": 8081, "path": "/overview"},
-            "flink-taskmanager": {"type": "flink_job", "port": 8081},
-        }
-        found = kinds[unit]
-        return {**found, "host": "127.0.0.1", "port": self.pipeline.port(found["port"])}
+            self._hand.end()
 
 
 def _until(look: Callable[[], bool], seconds: float, what: str) -> None:
     """Wait for a condition. Raises BenchError, with what was seen last, when it does not come true in time."""
+    _so(lambda: wait_until(look, seconds, what))
+
+
+def _so(wait: Callable[[], object]) -> None:
     try:
-        wait_until(look, seconds, what)
+        wait()
     except AssertionError as error:
         raise BenchError(str(error)) from error
 
@@ -279,30 +252,6 @@ def _make_topic(config: Config, name: str, partitions: int) -> None:
 
 def _processed(session: Session) -> int:
     return sum(row.next_offset for row in session.execute("SELECT next_offset FROM progress"))
-
-
-def _serves(probe: Mapping[str, Any], unit: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + SERVE_SECONDS
-    while not answers(probe):
-        if process.poll() is not None:
-            raise BenchError(f"{unit}, started by hand, ended with status {process.returncode}")
-        if time.monotonic() > deadline:
-            raise BenchError(f"{unit}, started by hand, did not serve within {SERVE_SECONDS:.0f} s")
-        time.sleep(0.02)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, then SIGKILL, to the whole group: Flink's Python workers are in it."""
-    for number, seconds in ((signal.SIGTERM, 60), (signal.SIGKILL, 10)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            process.poll()
-            if not group_members(process.pid):
-                return
-            time.sleep(0.05)
-    raise BenchError(f"the processes of group {process.pid} do not end")
 
 
 @contextlib.contextmanager

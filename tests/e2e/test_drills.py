@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from testing.bare import BareServers
+from testing.bare import ByHand
 from testing.pipeline import UNITS, Pipeline
 
 pytestmark = pytest.mark.drills
@@ -28,7 +28,7 @@ def bare_seconds() -> dict[str, float]:
 def test_a_teardown_keeps_the_data_and_the_next_start_goes_on(
     pipeline: Pipeline, bare_seconds: dict[str, float]
 ) -> None:
-    before, rows, bare = pipeline.drained(60), pipeline.rows(), BareServers(pipeline)
+    before, rows, bare = pipeline.drained(60), pipeline.rows(), ByHand(pipeline)
 
     pipeline.play("teardown")
     assert pipeline.processes() == []
