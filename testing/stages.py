@@ -39,7 +39,7 @@ class Stage:
 STAGES = (
     Stage("unit", Lane.CHECK, "needs no server and no clock; whatever has no other marker"),
     Stage("trees", Lane.ALONE, "the distribution trees are built, and found again"),
-    Stage("processes", Lane.ALONE, "producer, monitor, console, supervisor as processes, judged by the clock"),
+    Stage("processes", Lane.ALONE, "producer, monitor and sampler as processes, judged by the clock"),
     Stage("provisioning", Lane.PROCESSES, "provisioning: repeated, in check mode, refused"),
     Stage("commands", Lane.PROCESSES, "the Makefile's targets and their exit statuses"),
     Stage("drills", Lane.PROCESSES, "all seven drills, their recovery beside bare starts"),
@@ -48,6 +48,7 @@ STAGES = (
     Stage("signals", Lane.PROCESSES, "a drill whose controller is ended heals"),
     Stage("browser", Lane.PROCESSES, "monitor and console in a browser"),
     Stage("teardown", Lane.PROCESSES, "stop, start without a network, purge"),
+    Stage("programs", Lane.SERVERS, "console, supervisor and both APIs as processes, which wait for conditions"),
     Stage("servers", Lane.SERVERS, "producer, counts, books and sink on real servers"),
     Stage("job", Lane.SERVERS, "the job on real servers"),
     Stage("selftest", Lane.SERVERS, "every planted defect is caught"),

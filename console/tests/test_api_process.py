@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from .conftest import ROOT, MakeSettings
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.programs
 
 EXAMPLES = 25  # of each operation, valid and invalid ones
 JOB_SECONDS = 60

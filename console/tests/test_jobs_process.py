@@ -18,7 +18,7 @@ from testing.waiting import wait_until
 
 from .conftest import ROOT
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.programs
 
 PLAY = """\
 - hosts: all

@@ -18,7 +18,7 @@ from testing.ports import free_ports
 from testing.producer import Monitor, ProducerProcess
 from testing.waiting import wait_until
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.programs
 
 EXAMPLES = 40  # of each operation, valid and invalid ones
 TOO_LARGE, TOO_MANY = 413, 429

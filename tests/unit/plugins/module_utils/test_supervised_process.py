@@ -24,7 +24,7 @@ from ansible_collections.eventlog.drills.plugins.module_utils.units import Unit,
 
 from testing.waiting import wait_until
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.programs
 
 SITE = str(Path(supervisor_package.__file__).parent.parent)
 # A web server that starts some children, says where it is, and ends on SIGTERM without caring for its children.

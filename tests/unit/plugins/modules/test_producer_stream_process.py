@@ -18,7 +18,7 @@ from eventlog.control import control
 from testing.waiting import wait_until
 from tests.unit.conftest import RunModule
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.programs
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from ansible_collections.eventlog.drills.plugins.modules import process_units
 
 from tests.unit.conftest import RunModule
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.programs
 
 SITE = str(Path(supervisor.__file__).parent.parent)
 LISTEN = """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.eventlog.drills.plugins.plugin_utils.playing import Player, PlayError
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.programs
 
 LOCAL = "hosts: {localhost: {ansible_connection: local, ansible_python_interpreter: '{{ ansible_playbook_python }}'}}"
 

@@ -30,7 +30,7 @@ from testing.waiting import wait_until
 
 from .stage import Stage, receipt
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.programs
 
 OUTAGE = Phase(
     "outage",
