@@ -50,7 +50,7 @@ def test_a_drill_that_passes_ends_with_0(pipeline: Pipeline) -> None:
 
 @pytest.mark.commands
 def test_a_drill_that_loses_a_row_ends_with_its_status(pipeline: Pipeline, tmp_path: Path) -> None:
-    # The newest row but some: it belongs to the drill's window, which began before the fault.
+    # A row of the outage: it belongs to the window of the drill, whichever row is the last of it.
     script = tmp_path / "delete_a_row.py"
     script.write_text(
         "import sys\n"
@@ -58,14 +58,14 @@ def test_a_drill_that_loses_a_row_ends_with_its_status(pipeline: Pipeline, tmp_p
         "with Cluster(['127.0.0.1'], port=int(sys.argv[1])) as cluster:\n"
         "    session = cluster.connect('eventlog')\n"
         "    rows = sorted(session.execute('SELECT source, bucket, seq FROM events'), key=lambda row: row.seq)\n"
-        "    session.execute('DELETE FROM events WHERE source = %s AND bucket = %s AND seq = %s', rows[-10])\n"
-        "    print(rows[-10].source, rows[-10].seq)\n"
+        "    session.execute('DELETE FROM events WHERE source = %s AND bucket = %s AND seq = %s', rows[-40])\n"
+        "    print(rows[-40].source, rows[-40].seq)\n"
     )
     hook, deleted = tmp_path / "hook.yml", tmp_path / "deleted"
     command = f"{sys.executable} {script} {pipeline.port(9042)} > {deleted}"
     hook.write_text(yaml.safe_dump([{"name": "Delete a row", "ansible.builtin.shell": command}]))
 
-    drilled = pipeline.make("drill", "DRILL=producer", expect=1, drill_hold=HOLD, drill_before_books=str(hook))
+    drilled = pipeline.make("drill", "DRILL=kafka", expect=1, drill_hold=HOLD, drill_before_books=str(hook))
 
     source, seq = deleted.read_text().split()
     assert pipeline.verdict()["verdict"] == "FAIL", drilled.output
