@@ -49,32 +49,44 @@ def test_check_mode_plans_a_first_installation_and_touches_nothing(cold: Pipelin
     assert cold.processes() == []
 
 
-@pytest.mark.provisioning
-@pytest.mark.parametrize(
-    ("variables", "said"),
-    [
-        ({"pipeline_port_offset": "many"}, "pipeline_port_offset"),
-        ({"event_bytes": "big"}, "event_bytes"),
-        ({"kafka_topic_partitions": [4]}, "kafka_topic_partitions"),
-        ({"cassandra_contact_points": {"a": 1}}, "cassandra_contact_points"),
-        ({"pipeline_runtime": "magic"}, "pipeline_runtime"),
-        ({"pipeline_root": "relative/path"}, "pipeline_root"),
-        ({"kafka_port": 99999}, "kafka_port is 99999, which is no TCP port"),
-        ({"runtime_disk_bytes": "plenty"}, "runtime_disk_bytes"),
-        ({"runtime_disk_bytes": 2**60}, "GiB are needed. Free some space, or set pipeline_root to a larger disk"),
-        ({"runtime_memory_bytes": 2**60}, "GiB are needed. Stop other programs, or lower kafka_heap"),
-        ({"distribution_java_home": "/no/java"}, "/no/java/bin/java cannot be run"),
-        ({"monitor_host": "0.0.0.0"}, "Others can reach the monitor at 0.0.0.0"),
-        ({"monitor_token": "too short"}, "set monitor_token to at least 16 characters"),
-    ],
-)
-def test_a_wrong_value_is_one_clear_error_before_anything_is_touched(
-    cold: Pipeline, variables: dict[str, Any], said: str
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"pipeline_port_offset": "many"}, "pipeline_port_offset"),
+    ({"event_bytes": "big"}, "event_bytes"),
+    ({"kafka_topic_partitions": [4]}, "kafka_topic_partitions"),
+    ({"cassandra_contact_points": {"a": 1}}, "cassandra_contact_points"),
+    ({"pipeline_runtime": "magic"}, "pipeline_runtime"),
+    ({"pipeline_root": "relative/path"}, "pipeline_root"),
+    ({"runtime_disk_bytes": "plenty"}, "runtime_disk_bytes"),
+]
+UNFIT: list[tuple[dict[str, Any], str]] = [
+    ({"kafka_port": 99999}, "kafka_port is 99999, which is no TCP port"),
+    ({"runtime_disk_bytes": 2**60}, "GiB are needed. Free some space, or set pipeline_root to a larger disk"),
+    ({"runtime_memory_bytes": 2**60}, "GiB are needed. Stop other programs, or lower kafka_heap"),
+    ({"distribution_java_home": "/no/java"}, "/no/java/bin/java cannot be run"),
+    ({"monitor_host": "0.0.0.0"}, "Others can reach the monitor at 0.0.0.0"),
+    ({"monitor_token": "too short"}, "set monitor_token to at least 16 characters"),
+]
+TOGETHER = [
+    # What the roles refuse by their types, and what the preflight finds: it names all of it at once.
+    pytest.param(WRONG[:1], id="type", marks=pytest.mark.provisioning),
+    pytest.param(UNFIT[:4], id="host", marks=pytest.mark.provisioning),
+    pytest.param(UNFIT[5:], id="token", marks=pytest.mark.provisioning),
+    *(pytest.param([case], id=str(case[0]), marks=pytest.mark.more_provisioning) for case in [*WRONG, *UNFIT]),
+]
+
+
+@pytest.mark.parametrize("cases", TOGETHER)
+def test_wrong_values_are_clear_errors_before_anything_is_touched(
+    cold: Pipeline, cases: list[tuple[dict[str, Any], str]]
 ) -> None:
+    variables = {name: value for case, _ in cases for name, value in case.items()}
+
     run = cold.play("site", expect=1, **variables)
 
-    assert said in " ".join(run.output.split())
-    assert "Traceback" not in run.output
+    output = " ".join(run.output.split())
+    for _, said in cases:
+        assert said in output
+    assert "Traceback" not in output
     assert not cold.root.exists()
     assert cold.processes() == []
 
