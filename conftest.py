@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["testing.stages", "testing.fixtures"]
+pytest_plugins = ["testing.stages", "testing.fixtures", "testing.containers"]

@@ -115,7 +115,10 @@ def _compared(folders: Sequence[Path], runs: Path) -> dict[str, Any]:
     except JournalError as error:
         return {"failed": True, "msg": str(error)}
     if silent := [str(folder) for folder, story in zip(folders, stories, strict=True) if not story.begin]:
-        return {"failed": True, "msg": f"{' and '.join(silent)} has no journal of a drill: name the folders of runs"}
+        return {
+            "failed": True,
+            "msg": f"there is no journal of a drill in {' and '.join(silent)}: name the folders of runs",
+        }
     drills = {str(story.begin.get("drill")) for story in stories}
     if len(folders) < parity.LEAST or len(drills) > 1:
         found = "one run" if len(folders) == 1 else f"runs of {' and '.join(sorted(drills))}"

@@ -70,7 +70,8 @@ def test_a_journal_that_cannot_be_compared_is_named(spoilable: Pipeline, tmp_pat
 
     compared = spoilable.play("parity", expect=1, parity_runs=f"{tmp_path}/empty,{tmp_path}/nothing")
 
-    assert f"{tmp_path}/empty has no journal" in " ".join(compared.output.split())
+    said = f"there is no journal of a drill in {tmp_path}/empty and {tmp_path}/nothing: name the folders of runs"
+    assert said in " ".join(compared.output.split())
 
 
 def check(found: dict[str, Any], compared: Run, names: list[str]) -> None:

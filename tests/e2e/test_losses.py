@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,16 @@ def ranges(keys: set[Key]) -> str:
     return ", ".join(parts) or "none"
 
 
+def made(pipeline: Pipeline, count: float) -> dict[str, Any]:
+    """The first counts with more events than that."""
+
+    def look() -> dict[str, Any] | None:
+        counts = pipeline.counts()
+        return counts if counts["producer"]["count"] > count else None
+
+    return wait_until(look, 120, f"{count:.0f} events are made")
+
+
 @pytest.mark.parametrize(
     "unit",
     [pytest.param(unit, marks=getattr(pytest.mark, "losses" if unit in OFTEN else "more_losses")) for unit in SERVICES],
@@ -42,17 +53,17 @@ def test_a_kill_under_load_loses_nothing(pipeline: Pipeline, unit: str) -> None:
     begin = pipeline.counts()["producer"]["count"]
     since = pipeline.ends()
     pipeline.post("rate", {"rate": RATE})
-    first = pipeline.counts()
+    # The counts may be from before the new rate: it is measured from when it has shown.
+    first = made(pipeline, begin + RATE)
+    last = made(pipeline, first["producer"]["count"] + 2 * RATE)
     wait_until(lambda: pipeline.counts()["cassandra"]["count"] > begin + 2 * RATE, 120, "the load reaches the table")
-    last = pipeline.counts()
     reached = (last["producer"]["count"] - first["producer"]["count"]) / (last["time"] - first["time"])
     assert reached > 0.9 * RATE, f"{reached:.0f}/s is not the load that is meant"
 
     killed = pipeline.kill(unit)
     pipeline.play("start", service=SERVICES[unit])
     assert not set(killed) & set(pipeline.members(unit))
-    count = pipeline.counts()["producer"]["count"]
-    wait_until(lambda: pipeline.counts()["producer"]["count"] > count + 2 * RATE, 120, "events go on")
+    made(pipeline, pipeline.counts()["producer"]["count"] + 2 * RATE)
 
     pipeline.post("rate", {"rate": 10.0})
     counted = pipeline.drained(300)["producer"]
