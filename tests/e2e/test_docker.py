@@ -81,8 +81,8 @@ def check(found: dict[str, Any], compared: Run, names: list[str]) -> None:
     assert [entry["name"] for entry in found["backends"]] == names
     assert [entry["runtime"] for entry in found["backends"]] == ["process", "docker"]
     assert all(entry["summary"]["outcome"] == "PASS" for entry in found["backends"])
-    rows = [row for row in found["rows"] if row["group"] in ("fault", "undo", "outage", "recovery")]
-    assert {row["group"] for row in rows} == {"fault", "undo", "outage", "recovery"}
+    rows = [row for row in found["rows"] if row["group"] not in ("", "books", "time")]
+    assert {"fault", "undo", "recovery"} < {row["group"] for row in rows}, "and what was expected in each phase"
     for row in rows:
         assert row["agrees"] is True
         assert list(row["cells"]) == names
