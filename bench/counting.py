@@ -15,7 +15,7 @@ from bench.rig import BenchError, Rig
 REPEATS = 15
 COLD_REPEATS = 5
 WRITING_RATE = 1000.0  # events per second meanwhile
-#: Seconds that the server may take for its own count, which reads the whole table: a million rows take it about 20.
+#: Seconds that the server may take for its own count, which reads the whole table.
 SERVER_SECONDS = 60.0
 _COLD = """
 import sys
@@ -70,7 +70,8 @@ def _cold(rig: Rig) -> None:
     command = [sys.executable, "-c", _COLD, str(rig.pipeline.root / "etc" / "pipeline.toml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BenchError(f"counting from a new process failed:\n{done.stderr[-1000:]}")
+        last = (done.stderr.splitlines() or [f"status {done.returncode}"])[-1]
+        raise BenchError(f"counting from a new process failed: {last}\n{done.stderr[-1000:]}")
 
 
 def _seconds(action: object) -> float:

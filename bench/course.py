@@ -40,7 +40,7 @@ class Size:
     """How much is measured; it does not follow the machine's speed. Times are in seconds, but for ``minutes``."""
 
     small_table: int  # rows of the first count
-    backlog: int  # records of each drain; the large table has as many rows more than the small one
+    backlog: int  # records of each drain, of the first one less what was written when the small table was counted
     direct: int  # rows of the direct writer
     pairs: int  # measurements of the producer
     pair_events: int  # of each side of them
@@ -102,7 +102,7 @@ REDUCED = Size(
     faults=(("kafka", "kill"),),
     rehearsals=1,
     hold=8.0,
-    minutes=10.0,
+    minutes=15.0,
 )
 
 
@@ -304,7 +304,9 @@ class Course:
                 loaded.append(rig.resident())
 
         with self._measure("drain", "drain (a)", "drain (b)", "scale, events", "memory, full load"):
-            begin, end = self._backlog()
+            self._ready()
+            # So that the large table has the same size everywhere: the small one was written to while it was counted.
+            begin, end = self._backlog(in_all=size.small_table + size.backlog)
             with meanwhile(look, every=1.0):
                 self.drained = drain.through_the_job(rig, sum(end.values()))
             through = drain.rate(self.drained)
@@ -323,15 +325,14 @@ class Course:
                 raise BenchError("not all units were seen at one moment of the drain")
             self._resident("memory, full load", max(loaded, key=lambda seen: sum(seen.values())))
 
-    def _backlog(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Put a backlog into the topic while Flink is stopped; the topic's ends before and after."""
+    def _backlog(self, in_all: int | None = None) -> tuple[dict[int, int], dict[int, int]]:
+        """Fill the topic while Flink is stopped, by a backlog or up to ``in_all``; its ends before and after."""
         rig = self.rig
-        self._ready()
         rig.stream(None)
         rig.delivered()
         rig.play("stop", service="flink")
         begin = rig.pipeline.ends()
-        load.fill(rig.config, self.size.backlog)
+        load.fill(rig.config, self.size.backlog if in_all is None else in_all - sum(begin.values()))
         return begin, rig.pipeline.ends()
 
     def _records(self, begin: Mapping[int, int], end: Mapping[int, int]) -> str:

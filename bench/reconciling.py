@@ -15,7 +15,7 @@ from eventlog.topic_records import BATCH
 from bench import load
 from bench.rig import BenchError, Rig
 
-TIMEOUT = 300.0  # seconds; a million events take about 15
+TIMEOUT = 300.0  # seconds; 1.5 million events took 15
 
 
 def reconciled(rig: Rig) -> tuple[float, int]:

@@ -102,9 +102,10 @@ class Stage:
         self.records += count
 
     def cost(self, rig: Any) -> counting.Cost:
-        """A count of all that is there."""
+        """A count of all that is there, and some more are written meanwhile."""
         self.at("counting.cost")
-        return counting.Cost(self.records, 0.02, 0.4, None)
+        self.records += 7
+        return counting.Cost(self.records - 7, 0.02, 0.4, None)
 
     def through_the_spool(self, rig: Any, config: Any, events: int) -> float:
         """Half of the bare loop, into a topic of its own."""
