@@ -21,7 +21,7 @@ class Lane(Enum):
 
     CHECK = "check"  # the other checks, which need no server either
     ALONE = "alone"  # nothing: it judges by the clock, or fills what the others share
-    PROCESSES = "processes"  # the stages on one warm pipeline of processes
+    PROCESSES = "processes"  # programs, then one warm pipeline of processes
     SERVERS = "servers"  # single servers, and pipelines with an end of their own
     FULL = "full"  # nothing; `make test-full` only
 
@@ -40,6 +40,7 @@ STAGES = (
     Stage("unit", Lane.CHECK, "needs no server and no clock; whatever has no other marker"),
     Stage("trees", Lane.ALONE, "the distribution trees are built, and found again"),
     Stage("processes", Lane.ALONE, "producer, monitor and sampler as processes, judged by the clock"),
+    Stage("programs", Lane.PROCESSES, "console, supervisor and both APIs as processes, which wait for conditions"),
     Stage("provisioning", Lane.PROCESSES, "provisioning: repeated, in check mode, refused"),
     Stage("commands", Lane.PROCESSES, "the Makefile's targets and their exit statuses"),
     Stage("drills", Lane.PROCESSES, "all seven drills, their recovery beside bare starts"),
@@ -48,7 +49,6 @@ STAGES = (
     Stage("signals", Lane.PROCESSES, "a drill whose controller is ended heals"),
     Stage("browser", Lane.PROCESSES, "monitor and console in a browser"),
     Stage("teardown", Lane.PROCESSES, "stop, start without a network, purge"),
-    Stage("programs", Lane.SERVERS, "console, supervisor and both APIs as processes, which wait for conditions"),
     Stage("servers", Lane.SERVERS, "producer, counts, books and sink on real servers"),
     Stage("job", Lane.SERVERS, "the job on real servers"),
     Stage("selftest", Lane.SERVERS, "every planted defect is caught"),
