@@ -16,7 +16,7 @@ from cassandra.query import BatchStatement, BatchType
 
 from testing import ROOT
 from testing.ports import free_ports
-from testing.processes import Process
+from testing.processes import Process, Server
 from testing.settings import DATACENTER, KEYSPACE
 from testing.trees import Trees
 from testing.waiting import wait_until
@@ -53,14 +53,14 @@ _OPENS = (
 )
 
 
-class CassandraServer:
+class CassandraServer(Server):
     """One node below ``folder``: killed, frozen and started again."""
 
     def __init__(self, trees: Trees, folder: Path) -> None:
+        super().__init__()
         self._trees = trees
         self._folder = folder
         self.port, self._storage_port = free_ports(2)
-        self.process: Process | None = None
         self._session: Session | None = None
         self._write_configuration()
 
@@ -78,22 +78,6 @@ class CassandraServer:
         """Start it without waiting."""
         assert self.process is None, "Cassandra is already running"
         self.process = Process("cassandra", self._command(), self._folder)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self.process is not None:
-            self.process.kill()
-            self.process = None
-
-    def freeze(self) -> None:
-        """SIGSTOP: it accepts connections and answers nothing."""
-        assert self.process is not None
-        self.process.freeze()
-
-    def thaw(self) -> None:
-        """SIGCONT."""
-        assert self.process is not None
-        self.process.thaw()
 
     def close(self) -> None:
         """End the session and the server."""
@@ -149,8 +133,7 @@ class CassandraServer:
             raise
 
     def _answers(self) -> bool:
-        assert self.process is not None
-        assert self.process.status is None, f"Cassandra ended with {self.process.status}:\n{self.process.tail()}"
+        self.runs()
         self.connect(None).cluster.shutdown()
         return True
 

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from testing.ports import free_ports
-from testing.processes import Process
+from testing.processes import Process, Server
 from testing.trees import Trees
 from testing.waiting import wait_until
 
@@ -20,14 +20,14 @@ TOPIC_SECONDS = 60.0
 LARGEST_RECORD = 33_554_432
 
 
-class KafkaServer:
+class KafkaServer(Server):
     """One broker, combined with its controller, below ``folder``: stopped, killed, frozen and started again."""
 
     def __init__(self, trees: Trees, folder: Path) -> None:
+        super().__init__()
         self._trees = trees
         self._folder = folder
         self.port, self._controller_port = free_ports(2)
-        self.process: Process | None = None
         self._write_properties()
         self._format()
 
@@ -49,22 +49,6 @@ class KafkaServer:
         if self.process is not None:
             self.process.stop()
             self.process = None
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self.process is not None:
-            self.process.kill()
-            self.process = None
-
-    def freeze(self) -> None:
-        """SIGSTOP: it keeps its port, accepts connections and says nothing."""
-        assert self.process is not None
-        self.process.freeze()
-
-    def thaw(self) -> None:
-        """SIGCONT."""
-        assert self.process is not None
-        self.process.thaw()
 
     def create_topic(self, name: str, partitions: int = 4, settings: Mapping[str, str] | None = None) -> None:
         """Create a topic and wait until it can be described; a deletion still under way is waited for."""
@@ -153,8 +137,7 @@ class KafkaServer:
         return sorted(found, key=lambda record: record[:2])
 
     def _answers(self) -> bool:
-        assert self.process is not None
-        assert self.process.status is None, f"Kafka ended with {self.process.status}:\n{self.process.tail()}"
+        self.runs()
         return bool(self.admin().list_topics(timeout=1).brokers)
 
     # -- what it runs with -----------------------------------------------------------------------------------------

@@ -77,6 +77,35 @@ class Process:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
+class Server:
+    """A server whose process is started again after it was stopped or killed; a subclass knows how."""
+
+    def __init__(self) -> None:
+        self.process: Process | None = None  # None while it does not run
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self.process is not None:
+            self.process.kill()
+            self.process = None
+
+    def freeze(self) -> None:
+        """SIGSTOP: it keeps its ports, accepts connections and answers nothing."""
+        assert self.process is not None, "it does not run"
+        self.process.freeze()
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None, "it does not run"
+        self.process.thaw()
+
+    def runs(self) -> None:
+        """Raises AssertionError with the last lines of its log when it has ended by itself."""
+        assert self.process is not None, "it was not started"
+        status, name = self.process.status, type(self).__name__
+        assert status is None, f"{name} ended with {status}:\n{self.process.tail()}"
+
+
 def _states(pid: int) -> list[str]:
     stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
     return [stat.rpartition(")")[2].split()[0] for stat in stats]
