@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +11,6 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
 
 _display = Display()
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def say(text: str) -> None:
@@ -29,12 +25,6 @@ class DrillAction(ActionBase):
     """Base of the action plugins that work on the running drill."""
 
     TRANSFERS_FILES = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Prepare for the step, which the plugins add."""
-        _die_with_the_playbook()
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        return result
 
     def host(self) -> Host:
         """The task's host, through its own connection."""
@@ -61,14 +51,3 @@ class DrillAction(ActionBase):
     def receipts(task_vars: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """What the runtime's last verb says it did to each unit; nothing when it failed."""
         return list((task_vars.get("__runtime_result") or {}).get("receipts") or [])
-
-
-def _die_with_the_playbook() -> None:
-    """Let the kernel end this worker with the playbook that forked it.
-
-    Ansible's workers have sessions of their own and outlive a playbook that is killed: one that watches a drill would
-    renew the lease for as long as the drill had planned, with nobody left to undo the fault.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() == 1:  # it died before that
-        os.kill(os.getpid(), signal.SIGKILL)
