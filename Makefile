@@ -76,7 +76,7 @@ test-environment: environment
 check: test-environment ## Lint, types, documentation and unit tests, without any server
 	@$(VENV)/bin/python tools/check.py
 
-test: test-environment ## Checks and tests on real servers, in 20 minutes; STAGES="check drills" runs some
+test: test-environment ## Checks and tests on real servers, in about 25 minutes; STAGES="check drills" runs some
 	@$(VENV)/bin/python -m testing.suite $(STAGES)
 
 test-full: test-environment ## What takes longer: every fault, loss and signal, every scenario; STAGES="more_faults" runs some
