@@ -60,7 +60,9 @@ ARGUMENTS: dict[str, Any] = {
     "steady_within": {"type": "float", "default": 60.0},
     "away": {"type": "dict", "default": {}},
     "budget": {"type": "float", "default": 60.0},
-    "capacity": {"type": "float", "default": 2000.0},
+    "patience": {"type": "float", "default": 180.0},
+    "capacity": {"type": "float", "default": 0.0},
+    "streams": {"type": "bool", "default": True},
     "retention_hours": {"type": "float", "default": 168.0},
     "settings": {"type": "dict", "default": {}},
     "limits": {"type": "dict", "default": {}},
@@ -133,8 +135,12 @@ class ActionModule(DrillAction):
         if args["step"] == "begin":
             arguments = {"config": args["config"]}
             counts = self._execute_module("eventlog.drills.pipeline_counts", arguments, task_vars=dict(task_vars))
-            for line in planning.plan_lines(_opening(args, task_vars), self.host(), counts.get("counts") or {}):
+            options = _opening(args, task_vars)
+            lines, refused = planning.plan_lines(options, self.host(), counts.get("counts") or {})
+            for line in lines:
                 say(line)
+            if refused:
+                return {"failed": True, "msg": f"the drill would be refused: {'; '.join(refused)}"}
         elif args["step"] == "receipts" and args["intent"]:
             say(planning.intent_line(args["intent"], self.receipts(task_vars)))
         return {"changed": args["step"] == "begin", "skipped": args["step"] != "begin"}
@@ -201,7 +207,7 @@ class ActionModule(DrillAction):
     def _find(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Judge where the planted records ended up; what is not as it should be is in the verdict."""
         script = Path(args["script"]).read_text(encoding="utf-8")
-        checks = poisoning.find(self.rehearsal(task_vars), script, within=args["budget"])
+        checks = poisoning.find(self.rehearsal(task_vars), script)
         return {"changed": False, "ok": all(check.ok for check in checks)}
 
     def _table(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,23 +277,22 @@ class ActionModule(DrillAction):
         rehearsal = self.rehearsal(task_vars)
         away = rehearsal.away()
         if not away:
-            self._patiently(closing.settle, rehearsal, args)
+            self._patiently(rehearsal, lambda: closing.settle(rehearsal, args["budget"]))
         return {"changed": False, "running": True, "away": away}
 
     def _window(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Wait for the window to pass."""
         if _running(task_vars) is None:
             return _NOTHING_RUNS
-        self._patiently(closing.pass_window, self.rehearsal(task_vars), args)
+        rehearsal = self.rehearsal(task_vars)
+        self._patiently(rehearsal, lambda: closing.pass_window(rehearsal))
         return {"changed": False}
 
     @staticmethod
-    def _patiently(
-        wait: Callable[[Rehearsal, closing.Closing], None], rehearsal: Rehearsal, args: dict[str, Any]
-    ) -> None:
+    def _patiently(rehearsal: Rehearsal, wait: Callable[[], None]) -> None:
         """Wait; what keeps it from waiting is in the verdict, and the drill is finished all the same."""
         try:
-            wait(rehearsal, closing.Closing(runs=rehearsal.run.path.parent, within=args["budget"]))
+            wait()
         except RehearsalError as error:
             rehearsal.note("trouble", task="settle", message=str(error))
 
@@ -338,7 +343,9 @@ def _opening(args: dict[str, Any], task_vars: Mapping[str, Any]) -> opening.Open
         steady_within=args["steady_within"],
         away={service: float(seconds) for service, seconds in args["away"].items()},
         budget=args["budget"],
+        patience=args["patience"],
         capacity=args["capacity"],
+        streams=args["streams"],
         retention_hours=args["retention_hours"],
         settings=args["settings"],
         settings_script=Path(args["settings_script"]).read_text(encoding="utf-8"),

@@ -67,30 +67,32 @@ def _await_started(
     try:
         return backend.await_ready(units, since)
     except UnitError:
-        ended = [unit for unit in units if unit not in started and not backend.members(unit.name)]
+        # Its leader, that is: what the leader has forked may outlive it for a moment.
+        ended = [unit for unit in units if unit not in started and not backend.running(unit)]
         if not ended:
             raise
         started.extend(unit for unit in ended if backend.start(unit))
         return backend.await_ready(units, since)
 
 
-def apply(backend: Backend, units: list[Unit], state: str, wait: bool) -> dict[str, Any]:
-    """Bring the units to ``state``; returns the module's result."""
+def apply(backend: Backend, units: list[Unit], state: str, wait: bool, since: float = 0.0) -> dict[str, Any]:
+    """Bring the units to ``state``; returns the module's result. ``since`` as for :func:`run`."""
     before = {unit.name: backend.observe(unit) for unit in units}
-    began, since = time.time(), time.monotonic()
+    began = since or time.time()
+    clock = time.monotonic() - (time.time() - began)
     milestones: dict[str, dict[str, float]] = {}
     changed = False
     if state == "installed":
         changed = any([backend.install(unit) for unit in units])  # noqa: C419 (every unit, not the first)
     elif state == "started":
-        changed = start(backend, units, wait, since, milestones) or changed
+        changed = start(backend, units, wait, clock, milestones) or changed
     elif state in VERBS:
         changed = any(in_parallel(units, lambda unit: VERBS[state](backend, unit)))
     if state == "ready":
-        milestones.update(backend.await_ready(units, since))
+        milestones.update(backend.await_ready(units, clock))
     elif state == "unpaused":  # what did not run before it was unpaused has nothing to come back to
         awaited = [unit for unit in units if before[unit.name]["members"]]
-        milestones.update(_await_started(backend, awaited, [], since))
+        milestones.update(_await_started(backend, awaited, [], clock))
     after = {unit.name: backend.observe(unit) for unit in units}
     return {
         "changed": changed,
@@ -114,12 +116,21 @@ def remove(backend: Backend, units: list[Unit]) -> dict[str, Any]:
     return {"changed": changed, "receipts": []}
 
 
-def run(backend: Backend, specs: Iterable[Mapping[str, Any]], state: str, *, wait: bool, check: bool) -> dict[str, Any]:
+def run(
+    backend: Backend,
+    specs: Iterable[Mapping[str, Any]],
+    state: str,
+    *,
+    wait: bool,
+    check: bool,
+    since: float = 0.0,
+) -> dict[str, Any]:
     """What a module of a backend does; returns its result.
 
     :param specs: the units, as the roles describe them.
     :param wait: whether a start waits until the units serve.
     :param check: only say what would be done.
+    :param since: when the verb began (epoch seconds), if something that was done before belongs to it; 0 is now.
     :raises UnitError: a unit did not do as it was told.
     """
     units = [Unit.from_dict(spec) for spec in specs]
@@ -129,4 +140,4 @@ def run(backend: Backend, specs: Iterable[Mapping[str, Any]], state: str, *, wai
             receipt(unit, "observed", observed[unit.name], observed[unit.name], time.time(), {}) for unit in units
         ]
         return {"changed": would_change(backend, units, state), "receipts": looked}
-    return remove(backend, units) if state == "absent" else apply(backend, units, state, wait)
+    return remove(backend, units) if state == "absent" else apply(backend, units, state, wait, since)

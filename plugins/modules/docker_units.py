@@ -38,6 +38,7 @@ options:
     description: With O(state=started), wait until the units serve.
     type: bool
     default: true
+  since: {description: When the verb began; see M(eventlog.drills.process_units)., type: float, default: 0}
 attributes:
   check_mode: {support: full, description: It never changes anything but its records.}
 author: [Event Log Drills authors]
@@ -159,6 +160,7 @@ def main() -> None:
             "records": {"type": "path", "required": True},
             "before": {"type": "dict"},
             "wait": {"type": "bool", "default": True},
+            "since": {"type": "float", "default": 0.0},
         },
         supports_check_mode=True,
     )
@@ -168,7 +170,7 @@ def main() -> None:
         units = [Unit.from_dict(unit) for unit in args["units"]]
         earlier = args["before"] or {}
         seen = earlier.get("seen") or look(containers, units)
-        began = float(earlier.get("began") or time.time())
+        began = float(args["since"] or earlier.get("began") or time.time())
         waiting = [] if module.check_mode else awaited(units, args["state"], args["wait"], seen)
         milestones = containers.await_ready(waiting, monotonic_at(began)) if waiting else {}
         if args["state"] in GONE:

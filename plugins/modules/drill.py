@@ -45,7 +45,9 @@ options:
   steady_within: {description: Seconds until the pipeline must be steady., type: float, default: 60}
   away: {description: Seconds that each service will be away., type: dict, default: {}}
   budget: {description: Seconds that recovery may take., type: float, default: 60}
-  capacity: {description: Events per second that the job is trusted to process., type: float, default: 2000}
+  patience: {description: Seconds that anything is waited for after the undo., type: float, default: 180}
+  capacity: {description: "Events per second that the pipeline can process; 0 is what earlier drills measured.", type: float, default: 0}
+  streams: {description: Whether the producer streams while services are away., type: bool, default: true}
   retention_hours: {description: Hours that Kafka keeps records., type: float, default: 168}
   settings: {description: Shown in the report., type: dict, default: {}}
   settings_script: {description: "Program that reads the settings of the servers, on the controller.", type: path}

@@ -25,7 +25,8 @@ options:
     choices: [converged, at_rest]
   within:
     description: >-
-      Seconds that O(until) may take. A recovery that misses them is watched for as long again, to know how late it was.
+      Seconds that a recovery may take. One that misses them is watched to its end, to know how late it was; everything is
+      given up after the seconds that the drill was begun with.
     type: float
     default: 60
   expect:

@@ -63,6 +63,12 @@ options:
     description: With O(state=started), wait until the units serve.
     type: bool
     default: true
+  since:
+    description: >-
+      When the verb began (epoch seconds), if something that was done before belongs to it, as the savepoint belongs to the
+      stop of a job. V(0) is now.
+    type: float
+    default: 0
 attributes:
   check_mode: {support: full, description: Says what would be done.}
 author: [Event Log Drills authors]
@@ -131,6 +137,7 @@ def main() -> None:
                 "choices": list(STATES),
             },
             "wait": {"type": "bool", "default": True},
+            "since": {"type": "float", "default": 0.0},
         },
         required_if=[("state", "started", ("python", "pythonpath"))],
         supports_check_mode=True,
@@ -138,7 +145,10 @@ def main() -> None:
     args = module.params
     supervisor = Supervisor(args["root"], args["run"], args["name"], args["python"] or "", args["pythonpath"] or "")
     try:
-        module.exit_json(**run(supervisor, args["units"], args["state"], wait=args["wait"], check=module.check_mode))
+        check = module.check_mode
+        module.exit_json(
+            **run(supervisor, args["units"], args["state"], wait=args["wait"], check=check, since=args["since"])
+        )
     except UnitError as error:
         module.fail_json(msg=str(error))
     except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +30,22 @@ LAW_SAMPLES = 8
 LAW_SECONDS = 30.0  #: that are waited for so many at most
 
 
-@dataclass(frozen=True)
-class Closing:
-    """How to finish; times in seconds."""
+def settle(rehearsal: Rehearsal, budget: float) -> None:
+    """Wait until the pipeline has converged when the playbook did not get that far, and keep the moment.
 
-    runs: Path
-    within: float = 60.0  #: for the pipeline to converge and for the books to be passed
-
-
-def settle(rehearsal: Rehearsal, options: Closing) -> None:
-    """Wait until the pipeline has converged when the playbook did not get that far, and keep the moment."""
+    :param budget: seconds of the recovery that was not watched.
+    """
     records = rehearsal.records
     if journal.last(records, "window") is None or rehearsal.away():
         return
     converged = [record for record in records if record["kind"] == "recovery" and record.get("drained") is not None]
     if rehearsal.undos() or not converged:
-        observing.observe(rehearsal, observing.Phase("settling", until="converged", within=options.within))
+        observing.observe(rehearsal, observing.Phase("settling", until="converged", within=budget))
     rehearsal.save(settled=time.time())
 
 
-def pass_window(rehearsal: Rehearsal, options: Closing) -> None:
-    """Wait until the window has passed.
+def pass_window(rehearsal: Rehearsal) -> None:
+    """Wait until the window has passed, as long as anything is waited for in this drill.
 
     Its end is where the producer stood when the drill had settled; it streams on meanwhile. Without that moment the
     window stays open.
@@ -60,14 +54,15 @@ def pass_window(rehearsal: Rehearsal, options: Closing) -> None:
     if not began:
         return
     # The mark must be a reading from then on: an older one would leave out the youngest events.
-    rehearsal.follow(lambda: _mark(rehearsal, began) is not None, until=began + options.within)
+    until = began + rehearsal.state.patience
+    rehearsal.follow(lambda: _mark(rehearsal, began) is not None, until=until)
     mark = _mark(rehearsal, began)
     if mark is None:
         return
     target = opening.marks(mark)
     passed = rehearsal.follow(
         lambda: any(_passed(sample, target) for sample in rehearsal.samples if sample["time"] > target["at"]),
-        until=began + options.within,
+        until=until,
     )
     rehearsal.note("window", state="closed", passed=passed, seconds=time.time() - began, **target)
 

@@ -58,7 +58,7 @@ def thousands(value: int) -> str:
 
 
 def figures(sample: Snapshot, before: Snapshot | None, earlier: Snapshot | None) -> str:
-    """Counts since ``before`` with the way they move since ``earlier``; the lag as it stands.
+    """Counts since ``before`` with the way and the rate at which they move since ``earlier``; the lag as it stands.
 
     A count that cannot be read shows no figure, but for how long it has not been seen.
     """
@@ -78,7 +78,8 @@ def _figure(subject: str, sample: Snapshot, before: Snapshot | None, earlier: Sn
         else f"{'+' if count >= base else '-'}{thousands(abs(count - base))}"
     )
     past = _count(earlier, subject)
-    return f"{subject} {shown} {_arrow(count, past)}"
+    seconds = float(sample["time"]) - float(earlier["time"]) if earlier else 0.0
+    return f"{subject} {shown} {_movement(count, past, seconds)}"
 
 
 def _count(sample: Snapshot | None, subject: str) -> int | None:
@@ -86,10 +87,12 @@ def _count(sample: Snapshot | None, subject: str) -> int | None:
     return int(hop["count"]) if hop.get("count") is not None else None
 
 
-def _arrow(count: int, past: int | None) -> str:
-    if past is None or count == past:
+def _movement(count: int, past: int | None, seconds: float) -> str:
+    if past is None or count == past or seconds <= 0:
         return "="
-    return "↑" if count > past else "↓"
+    rate = abs(count - past) / seconds
+    arrow = "↑" if count > past else "↓"
+    return f"{arrow} {rate:.1f}/s" if rate < 100 else f"{arrow} {thousands(round(rate))}/s"
 
 
 def progress(label: str, elapsed: float, total: float, counts: str, *, budget: bool = False) -> str:

@@ -17,12 +17,12 @@ CONDITIONS = ("converged", "at_rest")
 
 @dataclass(frozen=True)
 class Phase:
-    """What to watch; times in seconds. Either ``duration`` or ``until`` and ``within``."""
+    """What to watch; times in seconds. Either ``duration`` or ``until``."""
 
     name: str
     duration: float | None = None
     until: str | None = None
-    within: float = 60.0
+    within: float = 60.0  #: budget of a recovery; one that takes longer is waited for all the same
     expect: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     rate: float | None = None  #: growth that is expected; the offered rate when left out
     any_rate: bool = False  #: growth of any speed will do
@@ -43,7 +43,8 @@ def observe(rehearsal: Rehearsal, phase: Phase) -> dict[str, Any]:
         )
     # A phase begins with the change before it, or where the phase before it ended.
     began = max(rehearsal.last_change(), rehearsal.last_end()) if phase.until is None else _recovery_began(rehearsal)
-    planned = phase.duration if phase.until is None else phase.within
+    budget = phase.within if phase.until == "converged" else rehearsal.state.patience
+    planned = phase.duration if phase.until is None else budget
     rehearsal.note("phase", phase=phase.name, state="started", at=began, until=phase.until, planned=planned)
     if phase.until is None:
         return _hold(rehearsal, phase, began)
@@ -53,6 +54,10 @@ def observe(rehearsal: Rehearsal, phase: Phase) -> dict[str, Any]:
 def _recovery_began(rehearsal: Rehearsal) -> float:
     moments = [float(receipt["time"]) for record in rehearsal.undos() for receipt in record.get("receipts", [])]
     return min(moments, default=time.time())
+
+
+#: The live line's rates are taken over so long.
+RATE_SECONDS = 3.0
 
 
 class _Display:
@@ -68,8 +73,8 @@ class _Display:
         if not samples:
             return live.line(self._label, "no sample yet")
         elapsed = min(time.time() - self._began, self._total)
-        # The way a count moves is judged over three samples: one a second at one event a second would flicker.
-        earlier = samples[-4] if len(samples) > 3 else samples[0]
+        # The way a count moves is judged over seconds: from one sample to the next a slow one would flicker.
+        earlier = base_sample(samples, float(samples[-1]["time"]) - RATE_SECONDS)
         counts = live.figures(samples[-1], base_sample(samples, self._began), earlier)
         return live.progress(self._label, elapsed, self._total, counts, budget=self._budget)
 
@@ -103,23 +108,28 @@ def _await(rehearsal: Rehearsal, phase: Phase, steady: Steady, began: float) -> 
     # Without an undo to begin with, only what comes from now on counts: things may have moved since the last change.
     since = max(began, rehearsal.last_change())
     moment: list[float] = []
-    display = _Display(rehearsal, phase.name, began, phase.within, budget=True)
+    undos = rehearsal.undos()
+    ordered = recovery.ordered(undos, rehearsal.last_change()) if undos else 0.0
+    patience = max(rehearsal.state.patience, phase.within)
+    converging = phase.until == "converged"
+    display = _Display(
+        rehearsal, phase.name, began + ordered, phase.within if converging else patience, budget=converging
+    )
 
     def done() -> bool:
         found = (
             shapes.converged(rehearsal.samples, steady, since=since)
-            if phase.until == "converged"
+            if converging
             else shapes.at_rest(rehearsal.samples, since=since)
         )
         if found is not None:
             moment.append(found)
         return found is not None
 
-    # A recovery that misses its budget is still watched for as long again: how late it came back is worth knowing.
-    # What the playbook did between the undo and now is no part of that patience.
-    reached = rehearsal.follow(done, until=since + 2 * phase.within, each=display.tick)
+    # The budget is what the recovery is judged by, not how long it is watched: what came late is not lost.
+    reached = rehearsal.follow(done, until=since + patience, each=display.tick)
     end = moment[-1] if moment else time.time()
-    if phase.until == "converged":
+    if converging:
         return _recovered(rehearsal, phase, steady, display, began=began, end=end)
     checks = _judge(rehearsal, phase, began, end)
     if not reached:
@@ -149,13 +159,17 @@ def _recovered(
         back = shapes.converged(rehearsal.samples, steady, since=began)
         found = recovery.Recovery(began, {"drained": None if back is None else back - began})
     reason = _reason(rehearsal, steady) if found.total is None else ""
+    flush = recovery.flush(undos, rehearsal.samples, steady)
     record = rehearsal.note(
         "recovery",
         phase=phase.name,
-        **{**found.as_dict(), "budget": phase.within, "waited": end - began, "reason": reason},
+        **{**found.as_dict(), "budget": phase.within, "waited": end - began - found.ordered, "reason": reason},
+        flush=flush,
         catch_up_rate=recovery.catch_up_rate(rehearsal.samples, began),
     )
     display.finish(live.line(phase.name, recovery_text(record)))
+    for text in recovery_details(record):
+        rehearsal.say(live.continued(text))
     return {**_record(rehearsal, phase, began, end, checks=checks, ok=found.total is not None), "recovery": record}
 
 
@@ -172,6 +186,13 @@ def recovery_text(record: Mapping[str, Any]) -> str:
     return f"{' ▸ '.join(steps)}   (budget {float(record['budget']):.0f} s){over}"
 
 
+def recovery_details(record: Mapping[str, Any]) -> list[str]:
+    """What is worth knowing beside the milestones: the flush of the spool, and what owns a long phase."""
+    lengths = dict(record["segments"])
+    texts = [recovery.flush_text(record["flush"])] if record.get("flush") else []
+    return texts + [f"{name} took {lengths[name]:.1f} s: {owner}" for name, owner in record["owners"].items()]
+
+
 def _reason(rehearsal: Rehearsal, steady: Steady) -> str:
     """What still keeps the pipeline from having converged."""
     samples = rehearsal.samples
@@ -182,7 +203,8 @@ def _reason(rehearsal: Rehearsal, steady: Steady) -> str:
         return reason
     lag, buffered = int(samples[-1]["lag"]["count"]), int(samples[-1]["producer"].get("buffered") or 0)
     if lag > steady.lag_limit:
-        return f"lag is {live.thousands(lag)}, steady is up to {live.thousands(steady.lag_limit)}"
+        text = f"lag is {live.thousands(lag)}, steady is up to {live.thousands(steady.lag_limit)}"
+        return "; ".join([text, *shapes.stuck_partitions(samples)])
     if buffered > steady.lag_limit:
         return f"{live.thousands(buffered)} events still wait in the spool"
     return "no new rows arrive in Cassandra"

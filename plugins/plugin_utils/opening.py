@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import (
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, Steady, steady_state
 
+#: How many of the last runs are looked at for the speed of catching up.
+CAPACITY_RUNS = 20
+#: A backlog that took so long to work off shows how fast the pipeline can be, and not only how fast it can be at least.
+CAPACITY_SECONDS = 3.0
+#: How long the plan waits for the settings of the running servers.
+SETTINGS_SECONDS = 5.0
 #: The sampler ends by itself this long after the last look at it, so that a killed controller leaves none behind.
 SAMPLER_LEASE_SECONDS = 300.0
 
@@ -46,7 +53,9 @@ class Opening:
     steady_within: float = 60.0
     away: Mapping[str, float] = field(default_factory=dict)  #: seconds that each service will be away
     budget: float = 60.0
-    capacity: float = 2000.0  #: events per second that the job is trusted to process
+    patience: float = 180.0  #: how long anything is waited for after the undo
+    streams: bool = True  #: whether the producer streams while services are away
+    capacity: float = 0.0  #: events per second that the pipeline can process; 0: what earlier drills have measured
     retention_hours: float = 168.0
     settings: Mapping[str, Any] = field(default_factory=dict)  #: shown in the report
     settings_script: str = ""  #: text of the program that reads the settings of the running servers
@@ -78,7 +87,13 @@ def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
         host.run(release_script(options.folder))
         raise RehearsalError(str(error)) from error
     state = State(
-        options.folder, options.config, options.python, options.pythonpath, options.interval, host.clock_offset()
+        options.folder,
+        options.config,
+        options.python,
+        options.pythonpath,
+        options.interval,
+        host.clock_offset(),
+        options.patience,
     )
     rehearsal = Rehearsal(run, host, state, say)
     rehearsal.save()
@@ -150,6 +165,16 @@ def _enter(options: Opening, host: Host) -> Site:
         if answer.strip() != "ABSENT":
             host.run(release_script(options.folder))
         raise
+
+
+def settings(options: Opening, host: Host) -> dict[str, Any]:
+    """Settings as the running servers have them, by ``server name``; empty when nobody can be asked."""
+    reader = quoted(options.python, "-c", options.settings_script, options.config)
+    try:
+        found: dict[str, Any] = json.loads(host.run(f"PYTHONPATH={quoted(options.pythonpath)} {reader} 2>/dev/null"))
+    except (HostError, ValueError):
+        return {}
+    return found
 
 
 def survey(options: Opening, host: Host) -> Site:
@@ -301,7 +326,9 @@ def _await_steady(rehearsal: Rehearsal, *, began: float, within: float) -> Stead
 
 def _preflight(rehearsal: Rehearsal, begin: Mapping[str, Any], steady: Steady) -> bool:
     spooled = int(rehearsal.samples[-1]["producer"].get("spool_bytes") or 0)
-    planned = plan_of(begin, steady.rate, spooled)
+    # They have been asked for since the begin; a server that keeps its settings to itself stops no drill.
+    rehearsal.follow(lambda: bool(rehearsal.live_settings()), until=time.time() + SETTINGS_SECONDS)
+    planned = plan_of(begin, steady.rate, spooled, rehearsal.live_settings())
     checks = plan.check(planned)
     rehearsal.note(
         "preflight",
@@ -324,26 +351,50 @@ def planned(options: Opening, site: Site) -> dict[str, Any]:
         "config": _shown_config(site.config),
         "disk_free": site.disk_free,
         "away": dict(options.away),
+        "streams": options.streams,
         "budget": options.budget,
-        "capacity": options.capacity,
+        "capacity": asdict(_capacity(options, site)),
         "retention_hours": options.retention_hours,
     }
 
 
-def plan_of(begin: Mapping[str, Any], rate: float, spooled: int) -> plan.Plan:
+def _capacity(options: Opening, site: Site) -> plan.Capacity:
+    """What was said about the speed of catching up, else the highest that this pipeline's last drills have measured."""
+    if options.capacity > 0:
+        return plan.Capacity(options.capacity, limit=True, source="drill_capacity")
+    found = plan.Capacity()
+    for run in journal.all_runs(options.runs)[-CAPACITY_RUNS:]:
+        with contextlib.suppress(journal.JournalError):
+            records = journal.read_records(run.journal)
+            theirs = (records[0].get("config") or {}).get("pipeline") if records else None
+            if theirs == site.config.get("pipeline"):
+                found = max([found, *map(_measured, journal.of_kind(records, "recovery"))], key=lambda one: one.rate)
+    return found
+
+
+def _measured(recovered: Mapping[str, Any]) -> plan.Capacity:
+    rate = float(recovered.get("catch_up_rate") or 0.0)
+    busy = dict(recovered.get("segments") or []).get("drained", 0.0) >= CAPACITY_SECONDS
+    return plan.Capacity(rate, limit=busy, source="measured by an earlier drill") if rate else plan.Capacity()
+
+
+def plan_of(begin: Mapping[str, Any], rate: float, spooled: int, live: Mapping[str, Any]) -> plan.Plan:
     """The plan of a drill at an offered rate (events per second) with so many bytes in the spool already.
 
     :param begin: what :func:`planned` returned.
+    :param live: settings as the running servers have them, by ``server name``; the retention is taken from them.
     """
+    kept = live.get("topic retention.ms")
+    retention = begin["retention_hours"] if kept is None else float(kept) / 3_600_000
     return plan.Plan(
-        rate=rate,
+        rate=rate if begin["streams"] else 0.0,
         event_bytes=int(begin["config"]["event"]["bytes"]),
         away=begin["away"],
         spool_bytes=spooled,
         spool_limit_bytes=int(begin["config"]["producer"]["spool_limit_bytes"]),
-        retention_hours=begin["retention_hours"],
+        retention_hours=retention if retention >= 0 else float("inf"),
         disk_free_bytes=begin["disk_free"],
-        capacity=begin["capacity"],
+        capacity=plan.Capacity(**begin["capacity"]),
         budget=begin["budget"],
     )
 

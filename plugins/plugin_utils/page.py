@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import chart, ledger, receipts
+from ansible_collections.eventlog.drills.plugins.plugin_utils import chart, ledger, receipts, recovery
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
 from ansible_collections.eventlog.drills.plugins.plugin_utils.parity import Comparison
-from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import good, readings
+from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import good, readings, share
 from ansible_collections.eventlog.drills.plugins.plugin_utils.story import Story, moment
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -132,7 +132,9 @@ def _phases(story: Story) -> list[dict[str, Any]]:
     return [
         {
             "name": f"{record['phase']}, {record['until'] - record['since']:.0f} s",
-            "checks": [{**c, "style": _style(c["ok"]), "mark": _mark(c["ok"])} for c in record["checks"]],
+            "checks": [
+                {**c, "style": _style(c["ok"]), "mark": _mark(c["ok"]), "share": share(c)} for c in record["checks"]
+            ],
         }
         for record in story.every("observation")
         if record["checks"]
@@ -150,8 +152,12 @@ def _recovery(record: Mapping[str, Any]) -> dict[str, Any]:
         }
         for name, seconds in record["segments"]
     ]
-    note = "" if record.get("total") is not None else f"Never drained: {record.get('reason')}."
-    return {"rows": rows, "note": note}
+    notes = [] if record.get("total") is not None else [f"Never drained: {record.get('reason')}."]
+    if record.get("ordered"):
+        notes.append(f"Left out are {record['ordered']:.1f} s between the undos, which the drill itself ordered.")
+    if record.get("flush"):
+        notes.append(f"{recovery.flush_text(record['flush']).capitalize()}.")
+    return {"rows": rows, "notes": notes}
 
 
 def _bars(story: Story) -> Markup:

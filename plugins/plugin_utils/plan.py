@@ -24,17 +24,28 @@ HOUR = 3600.0
 
 
 @dataclass(frozen=True)
+class Capacity:
+    """How fast the pipeline works a backlog off."""
+
+    rate: float = 0.0  #: events per second; 0 when nothing is known
+    #: Whether it cannot be faster: it was said so, or measured while a backlog kept it busy for seconds. What was
+    #: measured of a backlog that was gone at once is only known to be possible.
+    limit: bool = False
+    source: str = "not measured on this pipeline yet"
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a drill is about to do, and what the pipeline can take."""
 
-    rate: float  #: offered events per second
+    rate: float  #: offered events per second while services are away; 0 when the stream is paused
     event_bytes: int
     away: Mapping[str, float]  #: seconds that each service will be away
     spool_bytes: int  #: already in the spool
     spool_limit_bytes: int
-    retention_hours: float
+    retention_hours: float  #: infinite when Kafka deletes nothing
     disk_free_bytes: int
-    capacity: float  #: events per second that the job can process
+    capacity: Capacity
     budget: float  #: seconds that recovery may take
 
     @property
@@ -55,7 +66,7 @@ class Plan:
     @property
     def drain_seconds(self) -> float:
         """Seconds to work the backlog off while new events keep coming; infinite when that never ends."""
-        spare = self.capacity - self.rate
+        spare = self.capacity.rate - self.rate
         return self.backlog / spare if spare > 0 else float("inf")
 
 
@@ -97,7 +108,7 @@ def _spool(plan: Plan) -> PlanCheck:
 
 def _retention(plan: Plan) -> PlanCheck:
     hours = plan.longest / HOUR
-    text = f"away {plan.longest:.0f} s of {plan.retention_hours:g} h retention"
+    text = f"away {plan.longest:.0f} s, records are kept {_kept(plan.retention_hours)}"
     if hours < plan.retention_hours:
         return PlanCheck("retention", True, text)
     return PlanCheck("retention", False, f"Kafka would delete records before they are processed: {text}")
@@ -112,18 +123,31 @@ def _disk(plan: Plan) -> PlanCheck:
 
 
 def _catch_up(plan: Plan) -> PlanCheck:
-    text = f"{number(plan.backlog)} events at {number(round(plan.capacity))}/s while {plan.rate:g}/s keep coming"
-    if plan.capacity > plan.rate:
+    known = plan.capacity
+    if known.rate <= plan.rate and not known.limit:
+        at_least = f", at least {number(round(known.rate))}/s" if known.rate else ""
+        return PlanCheck("catch-up", True, f"the speed of catching up is {known.source}{at_least}")
+    text = (
+        f"{number(plan.backlog)} events at {number(round(known.rate))}/s ({known.source})"
+        f" while {plan.rate:g}/s keep coming"
+    )
+    if known.rate > plan.rate:
         return PlanCheck("catch-up", True, f"{text}: {plan.drain_seconds:.1f} s")
-    return PlanCheck("catch-up", False, f"the backlog would never drain: {text}. Lower the rate.")
+    remedy = "Lower the rate, or say what the pipeline can do now: -e drill_capacity=<events per second>."
+    return PlanCheck("catch-up", False, f"the backlog would never drain: {text}. {remedy}")
 
 
 def summary(plan: Plan) -> str:
     """The one line of the terminal."""
-    days = plan.retention_hours / 24
-    kept = f"{days:g} d" if days >= 1 else f"{plan.retention_hours:g} h"
+    known = f"{number(round(plan.capacity.rate))}/s" if plan.capacity.rate else "not measured yet"
     return (
         f"backlog up to {number(plan.peak_lag)} events, {plan.peak_lag * plan.event_bytes / MEGABYTE:.1f} MB"
-        f" · retention {kept} · disk {plan.disk_free_bytes / 1e9:.0f} GB free"
-        f" · catch-up {number(round(plan.capacity))}/s for {plan.rate:g}/s"
+        f" · retention {_kept(plan.retention_hours)} · disk {plan.disk_free_bytes / 1e9:.0f} GB free"
+        f" · catch-up {known} for {plan.rate:g}/s"
     )
+
+
+def _kept(hours: float) -> str:
+    if hours == float("inf"):
+        return "for ever"
+    return f"{hours / 24:g} d" if hours >= 24 else f"{hours:g} h"

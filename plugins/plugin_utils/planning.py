@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import live, opening, plan
+from ansible_collections.eventlog.drills.plugins.plugin_utils import live, opening, plan, shapes
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
 from ansible_collections.eventlog.drills.plugins.plugin_utils.observing import Phase
@@ -21,30 +21,35 @@ _VERBS = {
 }
 
 
-def plan_lines(options: opening.Opening, host: Host, counts: Mapping[str, Any]) -> list[str]:
-    """The plan of a drill in lines for the terminal.
+def plan_lines(options: opening.Opening, host: Host, counts: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The plan of a drill in lines for the terminal, and why it would be refused, which is empty when it would not.
 
     :param counts: a snapshot of the pipeline as it is; without a producer that answers the configured rate is taken.
     """
     site = opening.survey(options, host)
     producer = counts.get("producer") or {}
     rate = float(producer.get("rate") or site.config["producer"]["rate"])
-    planned = opening.plan_of(opening.planned(options, site), rate, int(producer.get("spool_bytes") or 0))
-    seconds = sum(options.away.values())
+    spooled = int(producer.get("spool_bytes") or 0)
+    planned = opening.plan_of(opening.planned(options, site), rate, spooled, opening.settings(options, host))
+    # What is away is away at the same time.
+    seconds = max(options.away.values(), default=0.0)
     lines = [
         f"{options.title}   plan, nothing is touched",
         live.line("away", ", ".join(f"{service} {away:.0f} s" for service, away in options.away.items()) or "nothing"),
         live.line(
             "expected",
             f"up to {number(planned.peak_lag)} events pile up, {planned.peak_lag * planned.event_bytes / 1e6:.1f} MB"
-            f" at {rate:g}/s; about {(seconds + options.budget / 2) / 60:.1f} min, at most"
-            f" {(seconds + 2 * options.budget) / 60:.1f} min",
+            f" at {planned.rate:g}/s; about {(seconds + options.budget / 2) / 60:.1f} min, at most"
+            f" {(seconds + 2 * options.patience) / 60:.1f} min",
         ),
     ]
-    lines += [
-        live.line(check.name, f"{'ok' if check.ok else 'REFUSED'}: {check.text}") for check in plan.check(planned)
-    ]
-    return lines
+    checks = plan.check(planned)
+    lines += [live.line(check.name, f"{'ok' if check.ok else 'REFUSED'}: {check.text}") for check in checks]
+    refused = [check.text for check in checks if not check.ok]
+    reason = shapes.why_not_healthy(counts)
+    if not reason and not producer.get("streaming"):
+        reason = f"the producer is not streaming: {producer.get('reason') or 'paused'}"
+    return lines, [*refused, *([f"the pipeline is not steady: {reason}"] if reason else [])]
 
 
 def intent_line(intent: str, receipts: Iterable[Mapping[str, Any]]) -> str:

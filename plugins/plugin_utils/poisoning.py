@@ -37,10 +37,9 @@ def plant(rehearsal: Rehearsal, script: str) -> int:
     return len(planted)
 
 
-def find(rehearsal: Rehearsal, script: str, *, within: float) -> list[Check]:
+def find(rehearsal: Rehearsal, script: str) -> list[Check]:
     """Wait until every planted record is in the dead-letter topic and in the table of rejected ones, and judge it.
 
-    :param within: seconds that this may take.
     :raises RehearsalError: nothing was planted, or it could not be looked for.
     """
     planted = next((record["planted"] for record in reversed(rehearsal.records) if "planted" in record), None)
@@ -55,7 +54,7 @@ def find(rehearsal: Rehearsal, script: str, *, within: float) -> list[Check]:
         checks = [judge(record, place) for record, place in zip(planted, found, strict=True)]
         return all(check.ok for check in checks)
 
-    rehearsal.follow(done, until=began + within)
+    rehearsal.follow(done, until=began + rehearsal.state.patience)
     until = time.time()
     rehearsal.note(
         "observation",

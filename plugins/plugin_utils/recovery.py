@@ -1,6 +1,7 @@
 """Split a recovery into its phases: undo, process, port, ready, first new record, drained.
 
-The first three come from the receipts of the undo, the last two from the samples; all are seconds since the undo began.
+The first three come from the receipts of the undo, the last two from the samples. All are seconds since the undo began,
+without the waiting that the drill itself ordered: between two undos of a cascade nothing is expected to come back.
 """
 
 from __future__ import annotations
@@ -11,25 +12,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, Steady, converged, good, readings
 
 #: Milestones in the order in which they happen; each phase ends with one.
 MILESTONES = ("process", "port", "ready", "first record", "drained")
+#: Seconds around Kafka's return within which a reading says how much had been buffered.
+FLUSH_REACH_SECONDS = 2.0
 #: A phase longer than this is worth naming the setting that owns it.
 LONG_PHASE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """When each milestone was reached, in seconds since the undo began; None when it never was."""
+    """When each milestone was reached, in seconds of recovery; None when it never was."""
 
-    began: float  #: when the undo began, seconds since the epoch
+    began: float  #: when the first undo began, seconds since the epoch
     at: dict[str, float | None]
+    ordered: float = 0.0  #: seconds between the undos, which are no part of the recovery
     owners: dict[str, str] = field(default_factory=dict)  #: the setting that owns a long phase
 
     @property
     def total(self) -> float | None:
-        """Seconds from the undo until drained."""
+        """Seconds from the undo until drained, without those that were ordered."""
         return self.at.get("drained")
 
     @property
@@ -67,8 +72,8 @@ def split(
 ) -> Recovery | None:
     """Split the recovery that follows these undo records; None when there is no receipt to start from.
 
-    With several undos (a cascade) the clock starts with the first one, and a milestone is reached when the last service
-    reaches it.
+    With several undos (a cascade) the clock starts with the first one, stands still from the end of each until the next
+    begins, and a milestone is reached when the last service reaches it.
 
     :param undos: records with ``receipts``, whose times are on the sampler's clock.
     :param since: when the last change was done, be it the last undo or the stream that was resumed after it: nothing
@@ -79,20 +84,48 @@ def split(
     if not receipts:
         return None
     began = min(float(receipt["time"]) for receipt in receipts)
-    at: dict[str, float | None] = {name: _latest(receipts, name, began) for name in ("process", "port", "ready")}
-    at["first record"] = _first_record(samples, began)
-    drained = converged(samples, steady, since=since)
-    at["drained"] = None if drained is None else drained - began
+    gaps = _gaps(receipts, since)
+    moments: dict[str, float | None] = {name: _latest(receipts, name) for name in ("process", "port", "ready")}
+    moments["first record"] = _first_record(samples, began)
+    moments["drained"] = converged(samples, steady, since=since)
     # Milliseconds: nothing here is measured more finely.
-    at = _in_order({name: None if moment is None else round(moment, 3) for name, moment in at.items()})
+    at = _in_order(
+        {
+            name: None if moment is None else round(moment - began - _within(gaps, moment), 3)
+            for name, moment in moments.items()
+        }
+    )
     lengths = dict(Recovery(began, at).segments)
     named = {name: text for name, text in (owners or {}).items() if lengths.get(name, 0.0) >= LONG_PHASE_SECONDS}
-    return Recovery(began, at, named)
+    return Recovery(began, at, round(sum(end - start for start, end in gaps), 3), named)
 
 
-def _latest(receipts: Iterable[Mapping[str, Any]], name: str, began: float) -> float | None:
+def ordered(undos: Iterable[Mapping[str, Any]], since: float) -> float:
+    """Seconds between these undos, and up to the last change ``since``, which the drill ordered."""
+    receipts = [receipt for undo in undos for receipt in undo.get("receipts", [])]
+    return sum(end - start for start, end in _gaps(receipts, since))
+
+
+def _gaps(receipts: Iterable[Mapping[str, Any]], since: float) -> list[tuple[float, float]]:
+    """The stretches, in epoch seconds, from the end of one undo to the begin of the next, and to the last change."""
+    gaps = []
+    reached = -math.inf
+    changes = [(float(r["time"]), float(r["time"]) + float(r.get("seconds") or 0.0)) for r in receipts]
+    for start, end in sorted([*changes, (since, since)]):
+        if -math.inf < reached < start:
+            gaps.append((reached, start))
+        reached = max(reached, end)
+    return gaps
+
+
+def _within(gaps: Iterable[tuple[float, float]], moment: float) -> float:
+    """Seconds of the gaps that had passed at a moment."""
+    return sum(max(0.0, min(end, moment) - start) for start, end in gaps)
+
+
+def _latest(receipts: Iterable[Mapping[str, Any]], name: str) -> float | None:
     moments = [
-        float(receipt["time"]) + float(receipt["milestones"][name]) - began
+        float(receipt["time"]) + float(receipt["milestones"][name])
         for receipt in receipts
         if (receipt.get("milestones") or {}).get(name) is not None
     ]
@@ -100,7 +133,7 @@ def _latest(receipts: Iterable[Mapping[str, Any]], name: str, began: float) -> f
 
 
 def _first_record(samples: Iterable[Snapshot], began: float) -> float | None:
-    """Seconds until the table showed a row that it did not have when the undo began."""
+    """When the table showed a row that it did not have when the undo began, epoch seconds."""
     count: int | None = None
     for reading in good(readings(samples, "cassandra")):
         if reading.at <= began:
@@ -110,7 +143,7 @@ def _first_record(samples: Iterable[Snapshot], began: float) -> float | None:
             # as the state before, because what it shows was written before the database went.
             count = reading.count
         elif reading.count is not None and reading.count > count:
-            return reading.at - began
+            return reading.at
     return None
 
 
@@ -125,6 +158,34 @@ def _in_order(at: Mapping[str, float | None]) -> dict[str, float | None]:
             moment = max(0.0, ceiling)
         result[name] = moment
     return {name: result[name] for name in MILESTONES}
+
+
+def flush(undos: Iterable[Mapping[str, Any]], samples: Sequence[Snapshot], steady: Steady) -> dict[str, Any] | None:
+    """How long the producer took to send what it had buffered while Kafka was away.
+
+    :returns: ``events`` that waited in the spool when Kafka answered again, ``seconds`` from then until no more were
+        left than a steady pipeline has (None when that was not seen); None when Kafka was not brought back, or nothing
+        waited for it.
+    """
+    ready = _latest(
+        (receipt for undo in undos for receipt in undo.get("receipts", []) if receipt["unit"] == "kafka"), "ready"
+    )
+    if ready is None:
+        return None
+    found = good(readings(samples, "spool"))
+    waiting = max((r.count or 0 for r in found if abs(r.at - ready) <= FLUSH_REACH_SECONDS), default=0)
+    if waiting <= steady.lag_limit:
+        return None
+    sent = next((r.at for r in found if r.at >= ready and (r.count or 0) <= steady.lag_limit), None)
+    return {"events": waiting, "seconds": None if sent is None else round(sent - ready, 3)}
+
+
+def flush_text(found: Mapping[str, Any]) -> str:
+    """One line about what :func:`flush` found."""
+    if found["seconds"] is None:
+        return f"the producer had not sent its {number(found['events'])} buffered events when this was looked at"
+    sent = f"{number(found['events'])} buffered events within {found['seconds']:.1f} s"
+    return f"the producer sent its {sent} of Kafka's return"
 
 
 def catch_up_rate(samples: Iterable[Snapshot], since: float) -> float | None:

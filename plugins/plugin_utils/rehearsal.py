@@ -45,6 +45,7 @@ class State:
     pythonpath: str
     interval: float  #: seconds between samples
     offset: float  #: seconds by which the host's clock is ahead
+    patience: float  #: seconds that anything is waited for, after which it is said that it did not happen
     cursor: int = 0  #: bytes of the host's samples that were fetched
     sampler_pid: int = 0
     sampler_start: int = 0

@@ -30,12 +30,16 @@ SHAPES = ("static", "grows", "drains", "unreachable", "reachable")
 FLINK_STATES = ("running", "unreachable", "retried")
 
 MIN_READINGS = 3
-#: A rate is "the offered rate" within this fraction of it.
+#: Seconds on either side of a reading for which it speaks: three samples at the usual two a second.
+REACH_SECONDS = 1.5
+#: Share of a phase that the readings must have seen; below it nothing is claimed about the phase.
+MIN_SHARE = 0.75
+#: A rate is "the offered rate" within this fraction of it, and what the samples cannot resolve.
 RATE_TOLERANCE = 0.05
-#: Seconds by which a count may lag behind its source when it is read: librdkafka's linger, the sampler's own deadline.
-RATE_SLACK_SECONDS = 0.5
-#: Events by which a slow count may be off, so that 8 s at 1 event/s can be judged at all.
-RATE_SLACK_EVENTS = 2.0
+#: Events that a growth cannot resolve: at either end the next one may be about to come.
+RESOLUTION_EVENTS = 2.0
+#: A partition whose progress has not moved for so long while others wait behind it stands still.
+STUCK_SECONDS = 5.0
 #: A growing count may pause this long between two readings before that is called a stall.
 STALL_SECONDS = 5.0
 
@@ -59,6 +63,7 @@ class Check:
     seen: str
     ok: bool | None  #: None: could not be judged
     detail: str = ""
+    share: float | None = None  #: of the phase that was seen, 0 to 1; None where it is no matter of time
 
     def as_dict(self) -> dict[str, Any]:
         """The check as JSON values."""
@@ -74,6 +79,7 @@ class Growth:
     seconds: float
     longest_stall: float  #: longest time without growth, seconds
     fell: bool  #: it was lower at least once than before
+    interval: float = 0.0  #: usual time between two readings, seconds
 
     @property
     def difference(self) -> int:
@@ -125,7 +131,35 @@ def growth(found: Iterable[Reading]) -> Growth | None:
             stall = max(stall, at - highest_at)
             highest_at, highest = at, count
     stall = max(stall, values[-1][0] - highest_at)
-    return Growth(values[0][1], values[-1][1], values[-1][0] - values[0][0], stall, fell)
+    interval = statistics.median(later - at for (at, _), (later, _) in itertools.pairwise(values))
+    return Growth(values[0][1], values[-1][1], values[-1][0] - values[0][0], stall, fell, interval)
+
+
+def seen_share(moments: Sequence[float], *, since: float, until: float) -> float:
+    """The share of ``[since, until]``, 0 to 1, that lies within :data:`REACH_SECONDS` of one of the moments."""
+    if until <= since:
+        return 1.0 if moments else 0.0
+    seen, reached = 0.0, since
+    for moment in sorted(moments):
+        start, end = max(moment - REACH_SECONDS, reached), min(moment + REACH_SECONDS, until)
+        seen += max(0.0, end - start)
+        reached = max(reached, end)
+    return min(1.0, seen / (until - since))
+
+
+def share(check: Mapping[str, Any]) -> str:
+    """The share of a phase that a journalled check has seen, for people; empty where there is none."""
+    seen = check.get("share")
+    return "" if seen is None else f"{float(seen):.0%}"
+
+
+def _demand_share(check: Check, moments: Sequence[float], *, since: float, until: float) -> Check:
+    """The check, which confirms nothing about a phase that was hardly seen; what refutes it stands."""
+    share = seen_share(moments, since=since, until=until)
+    if check.ok and share < MIN_SHARE:
+        detail = f"{share:.0%} of the phase was seen, {MIN_SHARE:.0%} must be; {check.detail}"
+        return replace(check, seen="not seen", ok=None, detail=detail, share=share)
+    return replace(check, share=share)
 
 
 def offered_rate(samples: Iterable[Snapshot], *, since: float = -math.inf, until: float = math.inf) -> float | None:
@@ -145,7 +179,7 @@ def judge(subject: str, expected: str | Sequence[str], found: Sequence[Reading],
 
     :param expected: ``static``, ``grows``, ``drains``, ``unreachable`` or ``reachable``. Of several, each reading may
         belong to any: ``[unreachable, static]`` holds when every reading that succeeded shows one and the same value.
-    :param rate: events per second that ``grows`` must show, within :data:`RATE_TOLERANCE`; None accepts any growth.
+    :param rate: events per second that ``grows`` must show, within :func:`allowed_deviation`; None accepts any growth.
     :raises ValueError: a shape that does not exist.
     """
     shapes = _shapes(expected)
@@ -210,10 +244,10 @@ def _judge_movement(subject: str, shape: str, moved: Growth, rate: float | None)
         return Check(subject, shape, "stalls", False, f"{figures}, but not at all for {moved.longest_stall:.0f} s")
     if rate is None:
         return Check(subject, shape, seen, True, f"{figures}, {moved.rate:.1f}/s")
-    ok = abs(moved.rate - rate) <= allowed_deviation(rate, moved.seconds)
-    return Check(
-        subject, shape, seen if ok else "grows at another rate", ok, f"{moved.rate:.1f}/s of {rate:.1f}/s offered"
-    )
+    allowed = allowed_deviation(rate, moved.seconds, moved.interval)
+    ok = abs(moved.rate - rate) <= allowed
+    text = f"{moved.rate:.1f}/s of {rate:.1f}/s offered ± {allowed / rate:.1%}"
+    return Check(subject, shape, seen if ok else "grows at another rate", ok, text)
 
 
 def describe(moved: Growth) -> str:
@@ -228,11 +262,15 @@ def allowed_stall(rate: float | None) -> float:
     return max(STALL_SECONDS, 3.0 / rate) if rate else STALL_SECONDS
 
 
-def allowed_deviation(rate: float, seconds: float) -> float:
-    """Events per second by which a measured rate may differ from the offered one over this many seconds."""
+def allowed_deviation(rate: float, seconds: float, interval: float) -> float:
+    """Events per second by which a measured rate may differ from the offered one.
+
+    That is :data:`RATE_TOLERANCE`, and what a growth over ``seconds`` cannot resolve when it is read every ``interval``
+    seconds: the events of one interval, for a count follows its source by up to that, and :data:`RESOLUTION_EVENTS`.
+    """
     if seconds <= 0:
         return math.inf
-    return RATE_TOLERANCE * rate + (RATE_SLACK_EVENTS + RATE_SLACK_SECONDS * rate) / seconds
+    return RATE_TOLERANCE * rate + (RESOLUTION_EVENTS + rate * interval) / seconds
 
 
 def settle(found: Sequence[Reading], *, since: float, within: float) -> tuple[list[Reading], float]:
@@ -267,24 +305,25 @@ def judge_flink(expected: str, samples: Iterable[Snapshot], *, since: float, unt
     whole = [(float(sample["time"]), sample.get("flink") or {}) for sample in samples]
     if expected == "retried":
         return _judge_retried([hop for moment, hop in whole if moment <= until])
-    found = [hop for moment, hop in whole if since <= moment <= until]
+    looks = [(moment, hop) for moment, hop in whole if since <= moment <= until]
+    found = [hop for _, hop in looks]
     if len(found) < MIN_READINGS:
         return Check("flink", expected, "too few readings", None, f"{len(found)} of at least {MIN_READINGS}")
     answered = [hop for hop in found if hop.get("reachable")]
     if expected == "unreachable":
         seen = "reachable" if answered else "unreachable"
-        return Check("flink", expected, seen, not answered, f"{len(answered)} of {len(found)} readings succeeded")
+        check = Check("flink", expected, seen, not answered, f"{len(answered)} of {len(found)} readings succeeded")
+        return _demand_share(check, [moment for moment, _ in looks], since=since, until=until)
     running = [hop for hop in answered if tasks_run(hop)]
     detail = f"all tasks running in {len(running)} of {len(found)} readings"
     if len(running) < len(answered):
         return Check("flink", expected, "not always running", False, detail)
     # A reading that failed says nothing; only a stretch of them that is long enough to hide a restart leaves it open.
-    silence = longest_silence(
-        [(moment, bool(hop.get("reachable"))) for moment, hop in whole if since <= moment <= until]
-    )
+    silence = longest_silence([(moment, bool(hop.get("reachable"))) for moment, hop in looks])
     if len(answered) < MIN_READINGS or silence > STALL_SECONDS:
         return Check("flink", expected, "not always seen", None, f"{detail}, none for {silence:.0f} s")
-    return Check("flink", expected, "running", True, detail)
+    seen_at = [moment for moment, hop in looks if hop.get("reachable")]
+    return _demand_share(Check("flink", expected, "running", True, detail), seen_at, since=since, until=until)
 
 
 def longest_silence(seen: Sequence[tuple[float, bool]]) -> float:
@@ -350,6 +389,27 @@ def why_not_healthy(sample: Snapshot) -> str:
         tasks = f"{flink.get('tasks_running')} of {flink.get('tasks_total')}"
         return f"flink job is {flink.get('state')} with {tasks} tasks running"
     return ""
+
+
+def stuck_partitions(samples: Sequence[Snapshot]) -> list[str]:
+    """One phrase for each partition that has records to be processed, but whose progress has not moved.
+
+    It has not moved when it stands where it stood :data:`STUCK_SECONDS` before the last sample. A progress that was
+    written with a time ahead of ours hides every later one.
+    """
+    last = samples[-1]
+    before = last_healthy(samples, until=float(last["time"]) - STUCK_SECONDS)
+    if before is None or not healthy(last):
+        return []
+    texts = []
+    ends, progress = last["kafka"].get("partitions") or {}, last["cassandra"].get("next_offsets") or {}
+    for partition, end in sorted(ends.items(), key=lambda item: int(item[0])):
+        at, was = progress.get(partition, 0), (before["cassandra"].get("next_offsets") or {}).get(partition, 0)
+        if at < end and at == was:
+            ahead = (last["cassandra"].get("ahead") or {}).get(partition)
+            why = f", and was written with a time {ahead:.0f} s ahead of now, so nothing newer shows" if ahead else ""
+            texts.append(f"partition {partition} stands still at offset {at} of {end}{why}")
+    return texts
 
 
 def last_healthy(samples: Sequence[Snapshot], *, until: float) -> Snapshot | None:
@@ -483,6 +543,8 @@ def judge_phase(
         # The reading at which the sink was last seen to move is still part of its movement.
         begin = since + rest + (0.001 if rest else 0.0) if subject == "lag" else since
         found = readings(samples, subject, since=begin, until=until)
+        # A reading that failed is evidence where the count may be out of reach, and none of anything else.
+        moments = [reading.at for reading in found if reading.reachable or "unreachable" in shapes]
         moved = 0.0
         if "static" in shapes:
             found, moved = settle(found, since=since, within=settle_seconds)
@@ -490,7 +552,7 @@ def judge_phase(
         check = judge(subject, shapes, found, rate=growth_rate)
         if moved > 0:
             check = replace(check, detail=f"{check.detail}; at rest after {moved:.1f} s")
-        checks[subject] = check
+        checks[subject] = _demand_share(check, moments, since=begin, until=until)
     return [checks[subject] for subject in expect]
 
 

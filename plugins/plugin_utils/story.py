@@ -119,7 +119,7 @@ class Story:
 
     def _recovery_bands(self) -> list[Band]:
         return [
-            Band("recovery", "recovery", float(record["began"]), float(record["began"]) + float(record["total"]))
+            Band("recovery", "recovery", float(record["began"]), _drained(record))
             for record in self.every("recovery")
             if record.get("total") is not None
         ]
@@ -139,18 +139,21 @@ class Story:
     @property
     def overhead(self) -> float | None:
         """Seconds of the run that were neither fault, nor watched, nor recovery; None when nothing was watched."""
-        bands = sorted([*self.bands, *self.phases], key=lambda band: band.start)
+        bands = [*self.bands, *self.phases]
         if not bands:
             return None
+        # Taking a service away and giving it back belongs to the fault. One verb has a receipt for each of its units.
+        spans = [(band.start, band.end) for band in bands] + [
+            (float(receipt["time"]), receipts.ended(receipt))
+            for record in self.records
+            if record["kind"] in ("fault", "undo")
+            for receipt in record["receipts"]
+        ]
         busy, reached = 0.0, self.began
-        for band in bands:
-            busy += max(0.0, band.end - max(band.start, reached))
-            reached = max(reached, band.end)
-        # Taking a service away and giving it back belongs to the fault.
-        verbs = sum(
-            float(receipt.get("seconds") or 0.0) for record in self.every("fault") for receipt in record["receipts"]
-        )
-        return max(0.0, self.ended - self.began - busy - verbs)
+        for start, end in sorted(spans):
+            busy += max(0.0, end - max(start, reached))
+            reached = max(reached, end)
+        return max(0.0, self.ended - self.began - busy)
 
     def summary(self) -> dict[str, Any]:
         """What a table of several runs shows of this one."""
@@ -170,6 +173,11 @@ class Story:
             "recovery": recovered.get("total"),
             "overhead": self.overhead,
         }
+
+
+def _drained(record: Mapping[str, Any]) -> float:
+    """When a recovery ended, epoch seconds."""
+    return float(record["began"]) + float(record.get("ordered") or 0.0) + float(record["total"])
 
 
 def _merged(bands: list[Band]) -> list[Band]:
@@ -224,7 +232,7 @@ def _order(story: Story, run: Run, runs: Path) -> str:
 
 
 def order_text(order: str, seconds: float, other: str, theirs: float) -> str:
-    """Two orders of restart with their seconds from the first undo until drained, and what that says."""
+    """Two orders of restart with their seconds of recovery, and what that says."""
     difference = seconds - theirs
     better = order if difference < 0 else other
     said = (

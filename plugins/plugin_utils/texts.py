@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import receipts
+from ansible_collections.eventlog.drills.plugins.plugin_utils import receipts, recovery
+from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import share
 from ansible_collections.eventlog.drills.plugins.plugin_utils.story import Story, moment
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
 
@@ -50,13 +51,18 @@ def mark(ok: bool | None) -> str:
 
 def _expectations(story: Story) -> str:
     rows = [
-        (record["phase"], check["subject"], check["expected"], check["seen"], check["detail"], mark(check["ok"]))
+        (
+            record["phase"],
+            *(check[key] for key in ("subject", "expected", "seen", "detail")),
+            share(check),
+            mark(check["ok"]),
+        )
         for record in story.every("observation")
         for check in record["checks"]
     ]
     if not rows:
         return ""
-    return "## Expected and seen\n\n" + _table(("phase", "what", "expected", "seen", "figures", ""), rows)
+    return "## Expected and seen\n\n" + _table(("phase", "what", "expected", "seen", "figures", "share seen", ""), rows)
 
 
 def _receipts(story: Story) -> str:
@@ -79,7 +85,8 @@ def _recovery(story: Story) -> str:
     for record in story.every("recovery"):
         rows = [(name, f"{record['at'][name]:.1f} s", f"{seconds:.1f} s") for name, seconds in record["segments"]]
         owners = "".join(f"\n\n{name}: {owner}" for name, owner in record.get("owners", {}).items())
-        texts.append(_table(("milestone", "reached after", "took"), rows) + owners)
+        flush = f"\n\n{recovery.flush_text(record['flush'])}" if record.get("flush") else ""
+        texts.append(_table(("milestone", "reached after", "took"), rows) + owners + flush)
     if story.order:
         texts.append(f"Restart order: {story.order}.")
     return "## Recovery\n\n" + "\n\n".join(texts) if texts else ""

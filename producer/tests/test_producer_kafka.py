@@ -200,6 +200,8 @@ def test_a_full_disk_keeps_nothing_from_kafka(make_producer: Make, kafka: KafkaS
     kafka.stop()
     try:
         producer.until(lambda status: not status["streaming"], "the disk is full", 60)
+        # What the spool had written before its limit could be written over: from now on nothing can.
+        resource.prlimit(producer.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     finally:
         kafka.start()
     full = producer.until(lambda status: status["in_flight"] == 0, "everything is sent", 60)

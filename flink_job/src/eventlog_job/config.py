@@ -32,8 +32,8 @@ class JobTuning:
         bundle_milliseconds: longest time a record waits for others before Python sees it.
         bundle_records: most records between two hand-overs from Java to Python.
         arrow_batch: most records in one call of the sink.
-        largest_record_bytes: a longer record is refused unseen. Must stay below half of Cassandra's
-            commitlog_segment_size, its own limit for one mutation.
+        largest_record_bytes: a longer record is refused unseen. One that Cassandra finds too long (max_mutation_size)
+            is found out row by row.
         dead_letter_bytes: bytes of a refused record kept in its dead letter; the rest is cut off. In base64 it must
         fit
             the max.message.bytes of the dead-letter topic (1 MiB by default).

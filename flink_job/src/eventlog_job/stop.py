@@ -3,7 +3,8 @@
 Asks the JobManager for a savepoint with which the job ends, leaves `resume.json` for the next start, waits until the
 JobManager, whose job was its only purpose, is gone, and prints one JSON object:
 
-    {"stopped": "savepoint", "savepoint": "/…", "next_offsets": {"0": 1300}, "seconds": 1.2, "reason": null}
+    {"stopped": "savepoint", "savepoint": "/…", "next_offsets": {"0": 1300}, "began": 1795475518.2, "seconds": 1.2,
+     "reason": null}
 
 `stopped` is "savepoint", "absent" (no JobManager answered or it had no job) or "deadline" (no savepoint in time,
 because the sink waits for Cassandra, say; `reason` tells the last state). Exit status: 0 for the first two, 1 for
@@ -41,6 +42,7 @@ class Outcome:
     stopped: str
     savepoint: str | None = None
     next_offsets: dict[int, int] | None = None
+    began: float = 0.0  #: epoch seconds
     seconds: float = 0.0
     reason: str | None = None
 
@@ -71,7 +73,9 @@ class Stopper:
 
     def stop(self) -> Outcome:
         """Stops the job; never raises for a server's sake."""
+        began = round(time.time(), 3)
         outcome = self._stop()
+        outcome.began = began
         outcome.seconds = round(time.monotonic() - self._begin, 3)
         return outcome
 

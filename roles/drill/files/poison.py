@@ -22,6 +22,9 @@ from eventlog.hops.kafka import KafkaHop
 SOURCE = "poison"
 #: Larger than the job takes (largest_record_bytes, 4 MiB) and smaller than what the topic does.
 OVERSIZED_BYTES = 5 * 1024 * 1024
+#: Smaller than what the job takes and larger than Cassandra's max_mutation_size: an event like any other until the
+#: database refuses its row, which stands in a batch with good ones.
+UNWRITABLE_BYTES = 3_500_000
 SECONDS = 20.0
 
 
@@ -57,6 +60,7 @@ RECORDS: tuple[tuple[str, bytes | None, str], ...] = (
     ("lone surrogate", event(message="\ud800"), "message: lone surrogate"),
     ("event time of another form", event(event_time="17.05.2024 08:00"), "event_time: not of the form"),
     ("event time before 1970", event(event_time="1924-05-17T08:00:00.000Z"), "event_time: before 1970"),
+    ("row that only Cassandra refuses", event(message="x" * UNWRITABLE_BYTES), "Cassandra refuses it"),
     (
         "oversized",
         event(message="x" * OVERSIZED_BYTES),

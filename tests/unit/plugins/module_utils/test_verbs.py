@@ -18,38 +18,42 @@ class Frail:
 
     def __init__(self, dying: dict[str, int]) -> None:
         self.dying = dying
-        self.running = {OLD.name}
+        self.alive = {OLD.name}
         self.started: list[str] = []
 
     def ensure_daemon(self) -> bool:
         return False
 
     def start(self, unit: Unit) -> bool:
-        if unit.name in self.running:
+        if unit.name in self.alive:
             return False
-        self.running.add(unit.name)
+        self.alive.add(unit.name)
         self.started.append(unit.name)
         return True
 
     def stop(self, unit: Unit) -> bool:
-        self.running.discard(unit.name)
+        self.alive.discard(unit.name)
         return True
 
+    def running(self, unit: Unit) -> bool:
+        return unit.name in self.alive
+
     def members(self, name: str) -> list[str]:
-        return [name] if name in self.running else []
+        """A worker that outlives its leader is always left."""
+        return [name, "worker"] if name in self.alive else ["worker"]
 
     def unpause(self, unit: Unit) -> bool:
-        return unit.name in self.running
+        return unit.name in self.alive
 
     def observe(self, unit: Unit) -> dict[str, Any]:
         # A process that is started again is another one.
-        return {"members": [{"pid": 1 + self.started.count(unit.name)}] if unit.name in self.running else []}
+        return {"members": [{"pid": 1 + self.started.count(unit.name)}] if unit.name in self.alive else []}
 
     def await_ready(self, units: list[Unit], since: float) -> dict[str, Any]:
         for unit in units:
             if self.dying.get(unit.name):
                 self.dying[unit.name] -= 1
-                self.running.discard(unit.name)
+                self.alive.discard(unit.name)
                 raise UnitError(f"{unit.name} ended while it was starting")
         return {unit.name: {"ready": 0.1} for unit in units}
 
@@ -63,7 +67,7 @@ def test_one_that_ran_already_and_ends_is_started_again() -> None:
 
     assert begin(backend) is True
     assert backend.started == [NEW.name, OLD.name]
-    assert backend.running == {NEW.name, OLD.name}
+    assert backend.alive == {NEW.name, OLD.name}
 
 
 def test_but_only_once() -> None:
@@ -71,7 +75,7 @@ def test_but_only_once() -> None:
 
     with pytest.raises(UnitError, match="taskmanager ended"):
         begin(backend)
-    assert backend.running == set()
+    assert backend.alive == set()
 
 
 def test_what_was_started_here_and_ends_is_an_error_at_once() -> None:
@@ -80,7 +84,7 @@ def test_what_was_started_here_and_ends_is_an_error_at_once() -> None:
     with pytest.raises(UnitError, match="jobmanager ended"):
         begin(backend)
     assert backend.started == [NEW.name]
-    assert backend.running == {OLD.name}
+    assert backend.alive == {OLD.name}
 
 
 def test_what_ends_when_it_wakes_up_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:

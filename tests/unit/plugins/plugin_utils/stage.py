@@ -84,6 +84,7 @@ class Stage:
             "steady_within": 10.0,
             "away": {"flink": 2.0},
             "budget": 10.0,
+            "patience": 10.0,
             "settings": {"hold": 2},
             "settings_script": 'print(\'{"kafka broker.session.timeout.ms": "2000"}\')',
         }
@@ -96,10 +97,9 @@ class Stage:
         return rehearsal
 
     def finish(self, rehearsal: Rehearsal, **limits: int) -> Verdict:
-        patience = closing.Closing(runs=self.path / "runs", within=10.0)
-        closing.settle(rehearsal, patience)
+        closing.settle(rehearsal, budget=10.0)
         usage.measure_disk(rehearsal, flushed=True)
-        closing.pass_window(rehearsal, patience)
+        closing.pass_window(rehearsal)
         closing.close_books(rehearsal, limits)
         return closing.conclude(rehearsal, self.path / "runs")
 

@@ -14,7 +14,17 @@ def test_figures_show_growth_since_the_phase_began() -> None:
     now = snapshot(23, producer=1230, kafka=1230, cassandra=900, lag=330)
     earlier["cassandra"]["count"] = 900
     earlier["lag"]["count"] = 300
-    assert live.figures(now, before, earlier) == "producer +230 ↑  kafka +230 ↑  cassandra +0 =  lag 330 ↑"
+    assert (
+        live.figures(now, before, earlier)
+        == "producer +230 ↑ 10.0/s  kafka +230 ↑ 10.0/s  cassandra +0 =  lag 330 ↑ 10.0/s"
+    )
+
+
+def test_a_fast_count_has_a_round_rate() -> None:
+    text = live.figures(
+        snapshot(3, cassandra=34567, lag=10), snapshot(0, cassandra=0), snapshot(0, cassandra=0, lag=70)
+    )
+    assert text.endswith("cassandra +34 567 ↑ 11 522/s  lag 10 ↓ 20.0/s")
 
 
 def test_a_count_that_cannot_be_read_shows_its_age() -> None:

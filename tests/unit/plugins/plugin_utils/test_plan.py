@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.eventlog.drills.plugins.plugin_utils import plan
-from ansible_collections.eventlog.drills.plugins.plugin_utils.plan import Plan
+from ansible_collections.eventlog.drills.plugins.plugin_utils.plan import Capacity, Plan
 
 
 def planned(**changes: Any) -> Plan:
@@ -18,7 +18,7 @@ def planned(**changes: Any) -> Plan:
         "spool_limit_bytes": 2 * 1024**3,
         "retention_hours": 168.0,
         "disk_free_bytes": 70 * 10**9,
-        "capacity": 2000.0,
+        "capacity": Capacity(2000.0, limit=True, source="measured"),
         "budget": 60.0,
     }
     return Plan(**{**values, **changes})
@@ -66,3 +66,21 @@ def test_the_figures_of_a_plan() -> None:
     assert planned(away={}).longest == 0.0
     assert plan.summary(plan_of_60).startswith("backlog up to 600 events, 0.6 MB · retention 7 d · disk 70 GB free")
     assert "retention 12 h" in plan.summary(planned(retention_hours=12.0))
+    assert "retention for ever" in plan.summary(planned(retention_hours=float("inf")))
+
+
+def test_only_a_speed_that_is_known_refuses_a_plan() -> None:
+    unknown, at_least = Capacity(), Capacity(800.0, source="measured")
+    assert refused(rate=2500.0, capacity=unknown) == []
+    assert refused(rate=2500.0, capacity=at_least) == []
+    assert refused(rate=2500.0, capacity=Capacity(9000.0, limit=True)) == []
+    assert refused(rate=900.0, capacity=Capacity(800.0, limit=True)) == ["catch-up"]
+    texts = {check.name: check.text for check in plan.check(planned(rate=900.0, capacity=at_least))}
+    assert texts["catch-up"].endswith("at least 800/s")
+    assert "catch-up not measured yet for 10/s" in plan.summary(planned(capacity=unknown))
+
+
+def test_nothing_piles_up_behind_a_paused_stream() -> None:
+    paused = planned(rate=0.0, away={"kafka": 600.0, "flink": 600.0})
+    assert (paused.peak_lag, paused.backlog) == (0, 0)
+    assert [check.name for check in plan.check(paused) if not check.ok] == []

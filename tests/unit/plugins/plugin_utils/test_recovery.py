@@ -99,3 +99,28 @@ def test_milestones_never_overtake_each_other(at: dict[str, float | None]) -> No
     assert sum(seconds for _, seconds in Recovery(0.0, ordered).segments) == pytest.approx(
         max(reached, default=0.0), abs=0.003
     )
+
+
+def test_the_waiting_that_the_drill_ordered_is_no_recovery() -> None:
+    # Kafka at 1 s (until 4), ten seconds of waiting, Flink at 14 s (until 17); rows again from 19 s, drained at 21 s.
+    samples = series(30, cassandra=lambda t: 1000 if t < 19 else 1000 + 10 * int(t), lag=lambda t: 900 if t < 21 else 0)
+    undos = [undo("kafka", at=1.0, process=0.1, ready=3.0), undo("flink-jobmanager", at=14.0, process=0.5, ready=3.0)]
+    found = recovery.split(undos, samples, STEADY, since=START + 17)
+    assert found is not None
+    assert found.ordered == 10.0
+    assert found.at == {"process": 3.5, "port": None, "ready": 6.0, "first record": 8.0, "drained": 10.0}
+    assert recovery.ordered(undos, START + 17) == 10.0
+    # A stream that is resumed later was held back by the drill as well.
+    assert recovery.ordered(undos, START + 20) == 13.0
+
+
+def test_the_flush_of_the_spool_is_timed() -> None:
+    back = [undo("kafka", at=5.0, process=0.1, ready=2.0)]
+    samples = series(20, buffered=lambda t: 10 * t if t < 8 else (40 if t < 10 else 0))
+    assert recovery.flush(back, samples, STEADY) == {"events": 70, "seconds": 3.0}
+    assert recovery.flush_text({"events": 70, "seconds": 3.0}) == (
+        "the producer sent its 70 buffered events within 3.0 s of Kafka's return"
+    )
+    assert recovery.flush(back, series(20, buffered=lambda t: 10 * t), STEADY) == {"events": 90, "seconds": None}
+    assert recovery.flush(back, series(20), STEADY) is None
+    assert recovery.flush([undo("flink-jobmanager", ready=2.0)], samples, STEADY) is None

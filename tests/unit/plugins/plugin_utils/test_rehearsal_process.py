@@ -231,15 +231,14 @@ def test_the_disk_is_measured_before_the_steady_state_is_found(stage: Stage) -> 
 
 def test_the_window_ends_where_the_drill_had_settled(stage: Stage) -> None:
     rehearsal = stage.begin()
-    patience = closing.Closing(runs=stage.path / "runs", within=10.0)
-    closing.pass_window(rehearsal, patience)
+    closing.pass_window(rehearsal)
     assert [window["state"] for window in journal.of_kind(rehearsal.records, "window")] == ["opened"]
-    closing.settle(rehearsal, patience)
+    closing.settle(rehearsal, budget=10.0)
     settled = rehearsal.state.settled
     wait_until(
         lambda: rehearsal.fetch() and float(rehearsal.samples[-1]["time"]) > settled + 1.0, 10, "the sampler goes on"
     )
-    closing.pass_window(rehearsal, patience)
+    closing.pass_window(rehearsal)
     closed = journal.last(rehearsal.records, "window") or {}
     assert (closed["state"], closed["passed"]) == ("closed", True)
     assert closed["at"] == next(s["time"] for s in rehearsal.samples if float(s["time"]) >= settled)

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from .snapshots import START, outage, series, snapshot
 
-ALL = {"since": START, "until": START + 1e6}
+
+def whole(samples: list[dict[str, Any]]) -> dict[str, float]:
+    """All of the time that the samples are of."""
+    return {"since": START, "until": float(samples[-1]["time"])}
 
 
 def judged(subject: str, shape: Any, samples: list[dict[str, Any]], **more: Any) -> shapes.Check:
@@ -147,12 +150,12 @@ def test_parts_of_a_hop_are_judged_like_counts() -> None:
     ],
 )
 def test_flink_is_judged_by_its_tasks(expected: str, samples: list[dict[str, Any]], ok: bool | None) -> None:
-    assert shapes.judge_flink(expected, samples, **ALL).ok is ok
+    assert shapes.judge_flink(expected, samples, **whole(samples)).ok is ok
 
 
 def test_an_unknown_state_of_flink_is_an_error() -> None:
     with pytest.raises(ValueError, match="choose from running"):
-        shapes.judge_flink("happy", series(5), **ALL)
+        shapes.judge_flink("happy", series(5), **whole(series(5)))
 
 
 def growing(second: float) -> int:
@@ -231,7 +234,7 @@ def test_positions_are_compared_partition_by_partition() -> None:
 
 def test_a_phase_gives_one_check_per_expectation() -> None:
     expect = {"producer": "grows", "kafka": "grows", "cassandra": "static", "lag": "grows", "flink": "unreachable"}
-    checks = shapes.judge_phase(expect, outage(), rate=10.0, **ALL)
+    checks = shapes.judge_phase(expect, outage(), rate=10.0, **whole(outage()))
     assert [(check.subject, check.ok) for check in checks] == [(subject, True) for subject in expect]
 
 
@@ -241,17 +244,17 @@ def test_the_lag_grows_from_when_the_sink_is_at_rest() -> None:
         20, cassandra=lambda t: 1000 + 10 * min(t, 5), kafka=growing, lag=lambda t: 3 + t % 2 if t < 5 else 10 * (t - 5)
     )
     expect = {"lag": "grows", "cassandra": "static"}
-    checks = shapes.judge_phase(expect, samples, rate=10.0, settle_seconds=9.0, **ALL)
+    checks = shapes.judge_phase(expect, samples, rate=10.0, settle_seconds=9.0, **whole(samples))
     assert [check.ok for check in checks] == [True, True]
     assert checks[1].detail.endswith("at rest after 4.0 s")
-    assert shapes.judge_phase(expect, samples, rate=10.0, **ALL)[0].ok is False
+    assert shapes.judge_phase(expect, samples, rate=10.0, **whole(samples))[0].ok is False
 
 
 def test_the_lag_before_the_sink_is_at_rest_does_not_count_when_the_phase_began_between_two_samples() -> None:
     # At second 4 the sink still moved, and the lag of 4 is higher than the 3 of second 5.
     samples = series(20, cassandra=lambda t: 1000 + 10 * min(t, 5), lag=lambda t: 4 if t < 5 else 3 + 10 * (t - 5))
     checks = shapes.judge_phase(
-        {"lag": "grows", "cassandra": "static"}, samples, since=START - 0.3, until=START + 60, rate=10.0,
+        {"lag": "grows", "cassandra": "static"}, samples, since=START - 0.3, until=START + 19, rate=10.0,
         settle_seconds=9.0,
     )  # fmt: skip
     assert [check.ok for check in checks] == [True, True]
@@ -300,5 +303,61 @@ def test_growth_at_four_fifths_of_the_offered_rate_fails(rate: int, seconds: int
 
 @given(st.floats(0.1, 5000), st.floats(1, 600))
 def test_the_allowed_deviation_shrinks_with_time(rate: float, seconds: float) -> None:
-    assert shapes.allowed_deviation(rate, seconds) > shapes.allowed_deviation(rate, seconds * 2)
-    assert shapes.allowed_deviation(rate, 0) == math.inf
+    assert shapes.allowed_deviation(rate, seconds, 0.5) > shapes.allowed_deviation(rate, seconds * 2, 0.5)
+    assert shapes.allowed_deviation(rate, seconds, 0.5) > shapes.allowed_deviation(rate, seconds, 0.25)
+    assert shapes.allowed_deviation(rate, 0, 0.5) == math.inf
+
+
+def test_what_a_rate_was_allowed_is_said() -> None:
+    # 5 % of 10/s, and over 59 s two events and those of the second between two readings.
+    check = judged("kafka", "grows", outage(60), rate=10.0)
+    assert check.detail == "10.0/s of 10.0/s offered ± 7.0%"
+
+
+@pytest.mark.parametrize("subject", ["cassandra", "flink"])
+def test_what_was_hardly_seen_is_never_confirmed(subject: str) -> None:
+    # Readable for three seconds of a minute, and blind for the others.
+    blind = series(60, cassandra=lambda t: 500 if t < 4 else None, tasks=lambda t: 4 if t < 4 else None)
+    expected = {"cassandra": "static", "flink": "running"}[subject]
+    check = shapes.judge_phase({subject: expected}, blind, rate=10.0, **whole(blind))[0]
+    assert check.ok is None
+    seen = series(60, cassandra=lambda t: 500 if t % 3 else None)
+    assert shapes.judge_phase({"cassandra": "static"}, seen, rate=10.0, **whole(seen))[0].ok is True
+
+
+def test_the_share_of_a_phase_that_was_seen() -> None:
+    blind = series(61, cassandra=lambda t: 500 if t < 4 else None)
+    check = shapes.judge_phase({"cassandra": "static"}, blind, rate=10.0, **whole(blind))[0]
+    assert (check.ok, check.seen) == (None, "not seen")
+    assert check.share == pytest.approx(4.5 / 60)
+    assert check.detail.startswith("8% of the phase was seen, 75% must be")
+    assert shapes.share(check.as_dict()) == "8%"
+    # What was seen to be wrong is wrong, however little was seen.
+    moving = series(61, cassandra=lambda t: 500 + t if t < 4 else None)
+    assert shapes.judge_phase({"cassandra": "static"}, moving, rate=10.0, **whole(moving))[0].ok is False
+    # Where a count may be out of reach, a reading that fails is one that saw it.
+    gone = series(61, kafka=None)
+    assert shapes.judge_phase({"kafka": "unreachable"}, gone, rate=10.0, **whole(gone))[0].share == 1.0
+
+
+def test_a_silent_sampler_confirms_nothing() -> None:
+    samples = [sample for sample in series(61, kafka=None, tasks=None) if not 5 < sample["time"] - START < 55]
+    for expect in ({"kafka": "unreachable"}, {"flink": "unreachable"}, {"kafka": ["unreachable", "static"]}):
+        assert shapes.judge_phase(expect, samples, rate=10.0, **whole(samples))[0].ok is None
+
+
+def test_a_partition_that_stands_still_is_named() -> None:
+    def moved(second: float) -> dict[str, int]:
+        return {"0": int(100 + second), "1": 300}
+
+    samples = series(10)
+    for second, sample in enumerate(samples):
+        sample["kafka"]["partitions"] = {"0": 100 + second, "1": 300 + 10 * second}
+        sample["cassandra"]["next_offsets"] = moved(second)
+    assert shapes.stuck_partitions(samples) == ["partition 1 stands still at offset 300 of 390"]
+    samples[-1]["cassandra"]["ahead"] = {"1": 3600.0}
+    assert shapes.stuck_partitions(samples) == [
+        "partition 1 stands still at offset 300 of 390, and was written with a time 3600 s ahead of now,"
+        " so nothing newer shows"
+    ]
+    assert shapes.stuck_partitions(samples[:3]) == []
