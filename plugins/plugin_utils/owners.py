@@ -68,13 +68,24 @@ def owners(
         for record in faults
         for receipt in record.get("receipts", [])
     }
-    services = {str(receipt["unit"]).split("-")[0] for record in undos for receipt in record.get("receipts", [])}
+    receipts = [receipt for record in undos for receipt in record.get("receipts", [])]
+    services = {str(receipt["unit"]).split("-")[0] for receipt in receipts}
     found: dict[str, str] = {}
     for service, milestone, kinds, names, text in _RULES:
-        if milestone in found or (service and service not in services):
+        if milestone in found or (service and service not in (_last(receipts, milestone) or services)):
             continue
         if kinds and verbs.get(service) not in kinds:
             continue
         values = ", ".join(f"{name} {live[name]}" for name in names if name in live)
         found[milestone] = f"{values}: {text}" if values else text
     return found
+
+
+def _last(receipts: Iterable[Mapping[str, Any]], milestone: str) -> set[str]:
+    """The service that reached a milestone of its receipts last; empty when it is in none of them."""
+    reached = [
+        (float(receipt["time"]) + float(receipt["milestones"][milestone]), str(receipt["unit"]).split("-")[0])
+        for receipt in receipts
+        if milestone in (receipt.get("milestones") or {})
+    ]
+    return {max(reached)[1]} if reached else set()

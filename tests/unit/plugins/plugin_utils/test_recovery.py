@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.eventlog.drills.plugins.plugin_utils import recovery
+from ansible_collections.eventlog.drills.plugins.plugin_utils import owners, recovery
 from ansible_collections.eventlog.drills.plugins.plugin_utils.recovery import MILESTONES, Recovery
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Steady
 from hypothesis import given
@@ -124,3 +124,12 @@ def test_the_flush_of_the_spool_is_timed() -> None:
     assert recovery.flush(back, series(20, buffered=lambda t: 10 * t), STEADY) == {"events": 90, "seconds": None}
     assert recovery.flush(back, series(20), STEADY) is None
     assert recovery.flush([undo("flink-jobmanager", ready=2.0)], samples, STEADY) is None
+
+
+def test_a_milestone_belongs_to_the_service_that_reached_it_last() -> None:
+    back = [undo("kafka", at=1.0, port=1.0, ready=1.0), undo("flink-jobmanager", at=10.0, port=5.0, ready=9.0)]
+    named = owners.owners(back, [], {})
+    assert named["port"].startswith("start of the JVM and of the Python driver")
+    assert named["ready"].startswith("start of the task manager")
+    other = [undo("flink-jobmanager", at=1.0), undo("kafka", at=10.0, port=5.0, ready=5.0)]
+    assert owners.owners(other, [], {})["port"].startswith("start of the broker")
