@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,29 @@ class Tables:
             batches[-1][0].add(self._event, row)
         for succeeded, result in execute_concurrent(self.session, batches, concurrency=8):
             assert succeeded, result
+
+    def add_events(self, events: Iterable[tuple[bytes, tuple[int, int]]]) -> None:
+        """The rows of encoded events by ascending seq, each with its partition and offset, as the job writes them."""
+        rows = [(json.loads(value), position) for value, position in events]
+        size = self._bucket_size
+        for source, bucket in sorted({(event["source"], (event["seq"] - 1) // size) for event, _ in rows}):
+            self.session.execute("INSERT INTO buckets (source, bucket) VALUES (%s, %s)", (source, bucket))
+        writes = []
+        for event, position in rows:
+            key = (event["source"], (event["seq"] - 1) // size, event["seq"])
+            when = datetime.fromisoformat(event["event_time"])
+            columns = (when, event["level"], event["service"], event["message"], position)
+            writes.append((self._event, (*key, *columns)))
+        for succeeded, result in execute_concurrent(self.session, writes, concurrency=32):
+            assert succeeded, result
+
+    def change_row(self, source: str, seq: int, column: str, value: object, timestamp: int | None = None) -> None:
+        """Give a column another value, written at ``timestamp`` (microseconds), as no one but a test does."""
+        using = "" if timestamp is None else f" USING TIMESTAMP {timestamp}"
+        statement = self.session.prepare(
+            f"UPDATE events{using} SET {column} = ? WHERE source = ? AND bucket = ? AND seq = ?"
+        )
+        self.session.execute(statement, (value, source, (seq - 1) // self._bucket_size, seq))
 
     def delete_row(self, source: str, seq: int) -> None:
         """Take a row away, as no one but a test does."""

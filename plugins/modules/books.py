@@ -11,14 +11,14 @@ short_description: Look every event of a window up at every hop
 version_added: "0.1.0"
 description:
   - Follows every event of a window, by source and sequence number, through the producer's spool, the Kafka topic and the
-    Cassandra table, and returns which were seen where, as ranges.
-  - Reads only. Judging what is missing is left to the caller; the drills do.
+    Cassandra table, and returns which were seen where, as ranges, and which of them are not as the producer makes them.
+  - Changes no event. Judging what is missing is left to the caller; the drills do.
 extends_documentation_fragment: [eventlog.drills.pipeline]
 options:
   sources: {description: "First and last sequence number by source; without it, everything the spool has made.", type: dict}
   kafka_from: {description: Offset by partition at which the window begins., type: dict, default: {}}
   kafka_to: {description: Offset by partition at which it ends; default is the end of the topic., type: dict}
-  since: {description: Epoch seconds from which rewritten records are counted., type: float, default: 0}
+  since: {description: Epoch seconds from which rewritten records are counted and before which no event of the window was made., type: float, default: 0}
 author: [Event Log Drills authors]
 """
 
@@ -37,7 +37,9 @@ books:
   returned: success
   type: dict
   contains:
-    sources: {description: "Per source the ranges generated, acked, kafka, cassandra, rejected, and what is missing or repeated.", type: dict, returned: always}
+    sources: {description: "Per source the ranges generated, acked, kafka, cassandra, rejected, and what is missing, repeated, altered or deleted from the topic.", type: dict, returned: always}
+    deleted: {description: Offsets by partition that the topic does not hold any more., type: dict, returned: always}
+    reopened: {description: Rows by source and bucket of buckets that were counted as full and are not., type: dict, returned: always}
     unexpected: {description: Records and rows outside the window., type: dict, returned: always}
     rewritten: {description: Records written to Cassandra more than once., type: int, returned: always}
     totals: {description: Sums over the sources., type: dict, returned: always}

@@ -17,7 +17,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
     verdict,
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import HostError, quoted
-from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import Conservation
+from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import Conservation, number
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.report import render_run
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, healthy
@@ -149,20 +149,20 @@ def _read(rehearsal: Rehearsal, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _conserve(rehearsal: Rehearsal, balanced: ledger.Ledger, opened: float, closed: float) -> None:
-    """Check the law of counts at the close against its constant at the begin: the copies that the topic held already.
+    """Check the law of counts at the close against what it left unexplained at the begin.
 
     The table is read row by row after the progress, so what is written meanwhile makes a sample's sum too small, never
     too large: of several samples the largest is the true one.
     """
     before = _copies([s for s in rehearsal.samples if float(s["time"]) <= opened][-LAW_SAMPLES:])
-    constant = max((copies for copies, _ in before), default=0)
+    unexplained = max((copies for copies, _ in before), default=0)
 
     def after() -> list[tuple[int, Snapshot]]:
         return _copies([s for s in rehearsal.samples if float(s["time"]) >= closed][-LAW_SAMPLES:])
 
     def sure() -> bool:
         found = after()
-        return len(found) == LAW_SAMPLES or any(copies >= constant + balanced.repeated for copies, _ in found)
+        return len(found) == LAW_SAMPLES or any(copies >= unexplained + balanced.repeated for copies, _ in found)
 
     rehearsal.follow(sure, until=time.time() + LAW_SECONDS)
     if not before or not after():
@@ -173,10 +173,15 @@ def _conserve(rehearsal: Rehearsal, balanced: ledger.Ledger, opened: float, clos
         kafka=int(sample["kafka"]["count"]),
         cassandra=int(sample["cassandra"]["count"]),
         rejected=int(sample["cassandra"].get("rejected") or 0),
-        repeated=constant + balanced.repeated,
+        repeated=balanced.repeated,
         lag=int(sample["lag"]["count"]),
+        before=unexplained,
     )
-    rehearsal.note("conservation", residual=law.residual, text=law.text(), opened_with=constant)
+    if 0 < law.residual <= balanced.deleted:
+        reason = f"{law.text()}, and any of {number(balanced.deleted)} deleted records may have been a further copy"
+        rehearsal.note("conservation", residual=None, before=law.before, remark=law.remark(), reason=reason)
+        return
+    rehearsal.note("conservation", residual=law.residual, text=law.text(), before=law.before, remark=law.remark())
     if law.residual:
         rehearsal.say(live.continued(f"the counts do not add up: {law.text()}"))
 

@@ -1,13 +1,13 @@
 """Balance the books of a drill: follow every (source, seq) of the window from hop to hop.
 
-The books reader says which sequence numbers it found at each hop, as inclusive ranges. This module subtracts one hop
-from the one before it, so that whatever is missing is named with the hop that lost it, and puts the law of counts
-beside it.
+The books reader says which sequence numbers it found at each hop, as inclusive ranges, and which of them are not as
+they were made. This module subtracts one hop from the one before it, so that whatever is missing is named with the hop
+that lost it, names what is falsified, and puts the law of counts beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,6 +20,20 @@ HOPS = (
     ("acked", "kafka", "acknowledged by Kafka, but not in the topic", "lost in Kafka"),
     ("kafka", "cassandra", "in Kafka, but not in Cassandra", "lost between Kafka and Cassandra"),
 )
+#: What may be wrong with something that is there, by hop and by the books reader's word for it. Any other word about a
+#: row is the columns of the event that are not as they were made: then the event is not in the table.
+ALTERED = {
+    "kafka": {
+        "bytes": "in Kafka, but not as the producer makes it",
+        "copies": "in Kafka in copies that differ",
+        "event_time": "in Kafka with an event_time at which it cannot have been made",
+    },
+    "cassandra": {
+        "position": "in Cassandra, but Kafka holds no copy of it at the row's position",
+        "position is null": "in Cassandra, but without the position of a copy in Kafka",
+        "future": "in Cassandra, but written in the future, which hides later writes",
+    },
+}
 #: Who reads each hop, as the books reader names those that did not answer.
 _READER_OF = {"generated": "spool", "acked": "spool", "kafka": "kafka", "cassandra": "cassandra"}
 _READERS = frozenset(_READER_OF.values())
@@ -104,6 +118,8 @@ class Entry:
     repeated: int = 0  #: further copies in the topic
     repeated_ranges: Ranges = field(default_factory=list)
     unexpected: dict[str, Ranges] = field(default_factory=dict)  #: seen at a hop although never handed to it
+    altered: dict[str, dict[str, Ranges]] = field(default_factory=dict)  #: there, but not as made: per hop, by what
+    deleted: Ranges = field(default_factory=list)  #: in the table, while the topic does not hold them any more
 
 
 @dataclass(frozen=True)
@@ -115,6 +131,8 @@ class Ledger:
     losses: list[str]
     excesses: list[str]
     unclosed: list[str]
+    remarks: list[str] = field(default_factory=list)  #: what should be known, and decides nothing
+    deleted: int = 0  #: records that were to be read and that the topic does not hold any more
 
     @property
     def lost(self) -> int:
@@ -171,14 +189,47 @@ def balance(books: Mapping[str, Any]) -> Ledger:
     entries = [_entry(source, found, unread) for source, found in sorted(books.get("sources", {}).items())]
     losses, excesses = [], _strangers(books)
     for entry in entries:
-        losses += [_loss(entry, hop, ranges, books) for hop, ranges in entry.missing.items()]
+        losses += _losses(entry, books)
         excesses += [
             f"{entry.source} seq {show(ranges)}: in {hop}, but never generated"
             for hop, ranges in entry.unexpected.items()
         ]
+        excesses += [
+            _sentence(entry, ranges, ALTERED[hop][what], f"falsified in {hop.capitalize()}", books)
+            for hop, found in entry.altered.items()
+            for what, ranges in found.items()
+            if what in ALTERED[hop]
+        ]
     if not entries:
         unclosed.append("the books hold no source: the producer did not say which events belong to the window")
-    return Ledger(entries, int(books.get("rewritten") or 0), losses, excesses, unclosed)
+    deleted = sum(size(ranges) for ranges in (books.get("deleted") or {}).values())
+    return Ledger(
+        entries,
+        int(books.get("rewritten") or 0),
+        losses,
+        excesses,
+        unclosed,
+        [*_deleted(entries, deleted), *_reopened(books)],
+        deleted,
+    )
+
+
+def _deleted(entries: Iterable[Entry], deleted: int) -> list[str]:
+    if not deleted:
+        return []
+    rows = sum(size(entry.deleted) for entry in entries)
+    return [
+        f"the topic no longer held {number(rows)} records of the window when the books were closed ({number(deleted)}"
+        " were deleted from its stretch): their rows were compared with what the producer makes"
+    ]
+
+
+def _reopened(books: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{source} bucket {bucket} was counted as full, but holds {number(rows)} rows: it is counted anew"
+        for source, buckets in sorted((books.get("reopened") or {}).items())
+        for bucket, rows in buckets.items()
+    ]
 
 
 def _strangers(books: Mapping[str, Any]) -> list[str]:
@@ -217,21 +268,32 @@ def _entry(source: str, found: Mapping[str, Any], unread: frozenset[str]) -> Ent
     hops = {
         hop: intersect(found.get(hop, []), within) for hop in ("generated", "acked", "kafka", "cassandra", "rejected")
     }
+    altered = {
+        hop: {str(what): intersect(ranges, within) for what, ranges in whats.items()}
+        for hop, whats in (found.get("altered") or {}).items()
+    }
+    # A row that does not hold what the event holds is not the event's.
+    rows = hops["cassandra"]
+    hops["cassandra"] = subtract(rows, _lost_content(altered))
+    # A row that stems from a record which was deleted since has been in the topic.
+    topic = unite(hops["kafka"], intersect(found.get("deleted", []), within))
+    handed = {**hops, "kafka": topic}
     missing = {"producer": subtract(within, hops["generated"])}
     for before, after, *_ in HOPS:
-        if {_READER_OF[before], _READER_OF[after]} & unread:
-            # What could not be read is not lost; it is unclosed.
-            missing[after] = []
-            continue
-        arrived = (
-            unite(hops[after], hops["rejected"]) if after != "acked" else unite(hops["acked"], found.get("refused", []))
-        )
-        missing[after] = subtract(hops[before], arrived)
-    # A record that Kafka holds was acknowledged in effect: the report of it died with the producer.
-    missing["acked"] = subtract(missing["acked"], hops["kafka"])
+        # What could not be read is not lost; it is unclosed.
+        read = not {_READER_OF[before], _READER_OF[after]} & unread
+        missing[after] = subtract(handed[before], handed[after]) if read else []
+    if "kafka" in unread and not {"spool", "cassandra"} & unread:
+        # What was acknowledged must be in the table, whatever the topic would say.
+        missing["cassandra"] = subtract(hops["acked"], hops["cassandra"])
+    # A record that Kafka holds was acknowledged in effect: the report of it died with the producer. Without Kafka and
+    # the table nothing can be said of it.
+    missing["acked"] = subtract(missing["acked"], unite(topic, rows)) if {"kafka", "cassandra"} - unread else []
     # What is in the table has been through Kafka, so a topic that lost it afterwards still lost an acknowledged record.
+    known = unite(found.get("generated", []), within)
     unexpected = {
-        hop: subtract(found.get(hop, []), unite(found.get("generated", []), within)) for hop in ("kafka", "cassandra")
+        "kafka": subtract(found.get("kafka", []), unite(known, found.get("rejected", []))),
+        "cassandra": subtract(found.get("cassandra", []), known),
     }
     repeated = normalise(found.get("repeated_ranges", []))
     return Entry(
@@ -242,13 +304,77 @@ def _entry(source: str, found: Mapping[str, Any], unread: frozenset[str]) -> Ent
         repeated=int(found.get("repeated") or 0),
         repeated_ranges=repeated,
         unexpected={hop: ranges for hop, ranges in unexpected.items() if ranges},
+        altered={
+            hop: {what: ranges for what, ranges in whats.items() if ranges}
+            for hop, whats in altered.items()
+            if any(whats.values())
+        },
+        deleted=intersect(found.get("deleted", []), within),
     )
 
 
-def _loss(entry: Entry, hop: str, ranges: Ranges, books: Mapping[str, Any]) -> str:
+def _lost_content(altered: Mapping[str, Mapping[str, Ranges]]) -> Ranges:
+    rows = altered.get("cassandra", {})
+    return unite(*(ranges for what, ranges in rows.items() if what not in ALTERED["cassandra"]))
+
+
+def _losses(entry: Entry, books: Mapping[str, Any]) -> list[str]:
+    """One sentence for each hop that lost events of a source, and for each way in which it did."""
+    texts = []
+    for hop, ranges in entry.missing.items():
+        left: Ranges = ranges
+        for part, what, where in _causes(entry, hop, books):
+            named = intersect(left, part)
+            if named:
+                texts.append(_sentence(entry, named, what, where, books))
+                left = subtract(left, named)
+    return texts
+
+
+def _causes(entry: Entry, hop: str, books: Mapping[str, Any]) -> Iterator[tuple[Ranges, str, str]]:
+    """Which events a hop can have lost in which way, the more telling first; the last one holds for all of them."""
+    everything = [entry.window]
+    found = books["sources"][entry.source]
     if hop == "producer":
-        return f"{entry.source} seq {show(ranges)}: {number(size(ranges))} never generated: lost in the producer"
+        yield everything, "never generated", "lost in the producer"
+        return
+    if hop == "acked":
+        for reason, ranges in (found.get("reasons") or {}).items():
+            yield normalise(ranges), f"refused ({reason})", "lost in the producer"
+        yield normalise(found.get("refused", [])), "refused", "lost in the producer"
+    if hop == "kafka" and books.get("deleted"):
+        rows = unite(found.get("cassandra", []))
+        yield (
+            subtract(everything, rows),
+            "acknowledged by Kafka, but neither in the topic nor in Cassandra",
+            "deleted from Kafka before the job had read them",
+        )
+    if hop == "cassandra":
+        for what, ranges in entry.altered.get("cassandra", {}).items():
+            if what not in ALTERED["cassandra"]:
+                yield ranges, f"in Cassandra, but not as generated ({what})", "falsified in Cassandra"
+        for reason, ranges in _rejections(entry.source, books).items():
+            yield ranges, f"in Kafka, but rejected by the sink ({reason})", "lost between Kafka and Cassandra"
+        if not entry.counts["kafka"]:  # or the topic could not be read
+            yield (
+                subtract(everything, entry.deleted),
+                "acknowledged by Kafka, but not in Cassandra",
+                "lost in Kafka or behind it",
+            )
     what, where = next((what, where) for _, after, what, where in HOPS if after == hop)
+    yield everything, what, where
+
+
+def _rejections(source: str, books: Mapping[str, Any]) -> dict[str, Ranges]:
+    """Rejected events of a source by the reason; poison under its name is none."""
+    reasons: dict[str, Ranges] = {}
+    for record in books.get("rejected") or []:
+        if record.get("source") == source and record.get("seq") and record.get("own"):
+            reasons.setdefault(str(record.get("reason")), []).append((int(record["seq"]), int(record["seq"])))
+    return {reason: normalise(ranges) for reason, ranges in reasons.items()}
+
+
+def _sentence(entry: Entry, ranges: Ranges, what: str, where: str, books: Mapping[str, Any]) -> str:
     places = _places(books.get("positions", {}).get(entry.source, []), ranges)
     at = f" {places}" if places else ""
     return f"{entry.source} seq {show(ranges)}: {number(size(ranges))} {what}{at}: {where}"
@@ -269,22 +395,39 @@ def _places(positions: Iterable[Sequence[int]], ranges: Ranges) -> str:
 
 @dataclass(frozen=True)
 class Conservation:
-    """The law ``kafka = cassandra + rejected + repeated + lag`` at one moment, less its constants at the begin."""
+    """The law ``kafka = cassandra + rejected + repeated + lag`` at one moment.
+
+    ``before`` is what it left unexplained when the drill began: further copies in the topic, or events lost earlier;
+    negative, rows that no record of the topic explains. It is nothing that the drill has to answer for.
+    """
 
     kafka: int
     cassandra: int
     rejected: int
     repeated: int
     lag: int
+    before: int = 0
 
     @property
     def residual(self) -> int:
-        """What the law leaves unexplained; 0 when every record is accounted for."""
-        return self.kafka - self.cassandra - self.rejected - self.repeated - self.lag
+        """What the law leaves unexplained; 0 when every record of the drill is accounted for."""
+        return self.kafka - self.cassandra - self.rejected - self.repeated - self.lag - self.before
 
     def text(self) -> str:
         """The law with its figures."""
+        before = f" + unaccounted for before this drill {number(self.before)}" if self.before else ""
         return (
             f"kafka {number(self.kafka)} = cassandra {number(self.cassandra)} + rejected {number(self.rejected)}"
-            f" + repeated {number(self.repeated)} + lag {number(self.lag)}; residual {self.residual:+d}"
+            f" + repeated {number(self.repeated)} + lag {number(self.lag)}{before}; residual {self.residual:+d}"
         )
+
+    def remark(self) -> str:
+        """What is to be said of the time before the drill; empty when everything was accounted for."""
+        if self.before > 0:
+            return (
+                f"before this drill began {number(self.before)} records were unaccounted for:"
+                " further copies in the topic, or events lost earlier"
+            )
+        if self.before < 0:
+            return f"before this drill began there were {number(-self.before)} rows more than records that explain them"
+        return ""

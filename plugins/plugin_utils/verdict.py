@@ -81,6 +81,7 @@ def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
 
     Precedence: an interruption, then a loss (which stands whatever else happened), then a fault that did not bite, then
     expectations, then what could not be judged, then the budget. The first finding of the decisive kind is the reason.
+    Remarks decide nothing.
     """
     findings = _findings(records)
     for outcome in (
@@ -95,14 +96,16 @@ def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
         texts = [text for kind, text in findings if kind == outcome]
         if texts:
             final = outcome if isinstance(outcome, Outcome) else Outcome.FAIL
-            others = [text for kind, text in findings if text != texts[0]]
+            others = [text for _, text in findings if text != texts[0]]
             reason = f"nothing lost, but {texts[0]}" if final is Outcome.DEGRADED else texts[0]
             return Verdict(final, reason, others)
-    return Verdict(Outcome.PASS, _pass_reason(records))
+    return Verdict(Outcome.PASS, _pass_reason(records), [text for _, text in findings])
 
 
 #: Marks findings that are losses: they make a FAIL and rank above a fault that did not bite.
 _LOSS = "loss"
+#: Marks what should be known and decides nothing; a PASS stays one.
+_REMARK = "remark"
 _Finding = tuple[Outcome | str, str]
 
 
@@ -188,16 +191,18 @@ def _from_books(record: Mapping[str, Any]) -> list[_Finding]:
     findings: list[_Finding] = [(_LOSS, text) for text in record.get("losses", [])]
     findings += [(Outcome.FAIL, text) for text in record.get("excesses", [])]
     findings += [(Outcome.UNKNOWN, text) for text in record.get("unclosed", [])]
+    findings += [(_REMARK, text) for text in record.get("remarks", [])]
     return findings
 
 
 def _from_conservation(record: Mapping[str, Any]) -> list[_Finding]:
     residual = record.get("residual")
+    remarks: list[_Finding] = [(_REMARK, str(record["remark"]))] if record.get("remark") else []
     if residual is None:
-        return [(Outcome.UNKNOWN, f"the law of counts could not be checked: {record.get('reason')}")]
+        return [(Outcome.UNKNOWN, f"the law of counts could not be checked: {record.get('reason')}"), *remarks]
     if residual != 0:
-        return [(Outcome.FAIL, f"the counts do not add up: {record.get('text')}")]
-    return []
+        return [(Outcome.FAIL, f"the counts do not add up: {record.get('text')}"), *remarks]
+    return remarks
 
 
 def _from_lease(record: Mapping[str, Any]) -> list[_Finding]:

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from eventlog import event
 from eventlog.books import main, read_books
 from eventlog.config import Config, load
+from eventlog.hops.cassandra import CassandraHop
 from eventlog.hops.kafka import KafkaHop
 from eventlog.spool import Reject, Spool
 
@@ -41,16 +42,20 @@ class Books:
         self.source = spool.state.source
         spool.commit(replace(spool.state, made=MADE, settled=MADE))
         spool.close()
-        self.send(range(1, MADE + 1))
-        self.tables.add_rows(self.source, range(1, MADE + 1))
+        self.factory = event.EventFactory(self.source, self.config.event.bytes)
+        self.events = [self.factory.make(seq, 1, time.time())[0] for seq in range(1, MADE + 1)]
+        for seq, value in enumerate(self.events, 1):
+            self.send_raw(position(seq)[1], value, flush=False)
+        assert self._producer.flush(30) == 0
+        self.tables.add_events((value, position(seq)[1:]) for seq, value in enumerate(self.events, 1))
         self.topic_id = self.ends().topic_id
 
-    def send(self, seqs: range | list[int], source: str | None = None) -> None:
-        """Events to the topic, each to the partition its key says."""
-        source = source or self.source
-        factory = event.EventFactory(source, self.config.event.bytes)
+    def send(self, seqs: list[int], source: str | None = None) -> None:
+        """Events to the topic, each to the partition its key says: once more, if they are the pipeline's own."""
+        factory = event.EventFactory(source or self.source, self.config.event.bytes)
         for seq in seqs:
-            self.send_raw((seq - 1) // 100 % 4, factory.make(seq, 1, time.time())[0], flush=False)
+            value = factory.make(seq, 1, time.time())[0] if source else self.events[seq - 1]
+            self.send_raw(position(seq)[1], value, flush=False)
         assert self._producer.flush(30) == 0
 
     def send_raw(self, partition: int, value: bytes | None, flush: bool = True) -> None:
@@ -72,6 +77,12 @@ class Books:
         """The part about the source."""
         found: dict[str, Any] = self.read(**request)["sources"][self.source]
         return found
+
+
+def position(seq: int) -> tuple[int, int, int]:
+    """Seq, partition and offset of an event: blocks of a hundred go round the four partitions."""
+    block = (seq - 1) // 100
+    return seq, block % 4, block // 4 * 100 + (seq - 1) % 100
 
 
 @pytest.fixture
@@ -101,6 +112,9 @@ def test_books_without_a_defect(books: Books, capsys: pytest.CaptureFixture[str]
         "repeated": 0,
         "repeated_ranges": [],
         "missing": [],
+        "deleted": [],
+        "reasons": {},
+        "altered": {"kafka": {}, "cassandra": {}},
     }
     assert found["unclosed"] == []
     assert found["rewritten"] == 0
@@ -126,12 +140,7 @@ def test_missing_rows_are_named_with_their_position(books: Books) -> None:
     assert mine["cassandra"] == ranges(set(range(1, MADE + 1)) - set(lost))
     assert found["totals"]["missing"] == len(lost)
 
-    def position(seq: int) -> list[int]:
-        """Blocks of a hundred go round the four partitions."""
-        block = (seq - 1) // 100
-        return [seq, block % 4, block // 4 * 100 + (seq - 1) % 100]
-
-    assert found["positions"][books.source] == [position(seq) for seq in lost]
+    assert found["positions"][books.source] == [list(position(seq)) for seq in lost]
 
 
 def test_repeats_are_counted_and_placed(books: Books) -> None:
@@ -159,6 +168,7 @@ def test_lost_in_kafka_refused_buffered_and_never_made(books: Books) -> None:
     assert mine["generated"] == [[1, 5600]]
     assert mine["acked"] == [[1, 5549], [5551, 5590]]
     assert mine["refused"] == [[5550, 5550]]
+    assert mine["reasons"] == {"too large": [[5550, 5550]]}
     assert mine["kafka"] == [[1, 5500]]
     assert mine["cassandra"] == [[5401, 5500]]
 
@@ -175,10 +185,10 @@ def test_rejected_malformed_and_strange_records(books: Books) -> None:
     found = books.read(sources={books.source: [1, MADE]})
     mine = found["sources"][books.source]
     assert mine["rejected"] == [[101, 101]]
-    assert mine["missing"] == [], "a rejected record is not lost"
+    assert mine["missing"] == [[101, 101]], "a good event that was rejected is lost"
     assert found["rejected"] == [
-        {"partition": 0, "offset": ends[0], "reason": "not JSON", "source": None, "seq": None},
-        {"partition": 1, "offset": 0, "reason": "level: missing", "source": books.source, "seq": 101},
+        {"partition": 0, "offset": ends[0], "reason": "not JSON", "source": None, "seq": None, "own": False},
+        {"partition": 1, "offset": 0, "reason": "level: missing", "source": books.source, "seq": 101, "own": True},
     ]
     assert found["unexpected"] == {
         "sources": {"stranger": [[5, 5]]},
@@ -230,19 +240,98 @@ def test_another_source_in_the_spool_is_said(books: Books) -> None:
     assert found["sources"]["gone"]["acked"] == []
 
 
-def test_removed_by_retention_is_unclosed(kafka: KafkaServer, books: Books) -> None:
+def delete_records(kafka: KafkaServer, topic: str, partition: int, before: int) -> None:
+    """Delete the records of a partition before an offset."""
     from confluent_kafka import TopicPartition
 
-    admin = kafka.admin()
-    answers = admin.delete_records([TopicPartition(books.config.kafka.topic, 0, 500)])
-    for answer in answers.values():
+    admin = kafka.admin()  # its answers come only as long as it lives
+    for answer in admin.delete_records([TopicPartition(topic, partition, before)]).values():
         answer.result(10)
+
+
+def test_what_remains_of_a_topic_is_read(kafka: KafkaServer, books: Books) -> None:
+    books.tables.delete_row(books.source, 50)
+    books.tables.change_row(books.source, 60, "message", "another")
+    delete_records(kafka, books.config.kafka.topic, 0, 500)
+    gone = [seq for seq in range(1, MADE + 1) if position(seq)[1] == 0 and position(seq)[2] < 500]
     found = books.read(sources={books.source: [1, MADE]})
-    assert len(found["unclosed"]) == 1
-    assert found["unclosed"][0].startswith("kafka: partition 0 begins at offset 500, the window at 0")
-    assert found["sources"][books.source]["kafka"] == []
-    assert found["sources"][books.source]["missing"] == []
-    assert books.read(sources={books.source: [1, MADE]}, kafka_from={"0": 500})["unclosed"] == []
+    assert found["unclosed"] == []
+    assert found["deleted"] == {"0": [[0, 499]]}
+    mine = found["sources"][books.source]
+    assert mine["kafka"] == ranges(set(range(1, MADE + 1)) - set(gone))
+    assert mine["deleted"] == ranges(set(gone) - {50})
+    assert mine["missing"] == []
+    assert mine["altered"] == {"kafka": {}, "cassandra": {"message": [[60, 60]]}}
+    assert books.read(sources={books.source: [1, MADE]}, kafka_from={"0": 500})["deleted"] == {}
+
+
+def test_a_topic_that_was_emptied(kafka: KafkaServer, books: Books) -> None:
+    for partition, end in books.ends().partitions.items():
+        delete_records(kafka, books.config.kafka.topic, partition, end)
+    found = books.read(sources={books.source: [1, MADE]})
+    assert found["unclosed"] == []
+    mine = found["sources"][books.source]
+    assert mine["kafka"] == []
+    assert mine["deleted"] == [[1, MADE]]
+    assert mine["altered"] == {"kafka": {}, "cassandra": {}}
+
+
+def test_rows_that_were_overwritten(books: Books) -> None:
+    future = int((time.time() + 3600) * 1_000_000)
+    changes: list[tuple[int, str, Any, int | None]] = [
+        (11, "message", "another", None),
+        (12, "level", None, None),
+        (13, "service", "nobody", None),
+        (14, "event_time", datetime(2026, 1, 1, tzinfo=UTC), None),
+        (15, "event_time", None, None),
+        (16, "position", (0, 16), None),
+        (17, "position", None, None),
+        (18, "level", json.loads(books.events[17])["level"], future),
+    ]
+    for seq, column, value, timestamp in changes:
+        books.tables.change_row(books.source, seq, column, value, timestamp)
+    since = time.time() - 1000
+    assert books.of_source(sources={books.source: [1, MADE]}, since=since)["altered"] == {
+        "kafka": {},
+        "cassandra": {
+            "message": [[11, 11]],
+            "level is null": [[12, 12]],
+            "service": [[13, 13]],
+            "event_time": [[14, 14]],
+            "event_time is null": [[15, 15]],
+            "position": [[16, 16]],
+            "position is null": [[17, 17]],
+            "future": [[18, 18]],
+        },
+    }
+
+
+def test_records_that_were_falsified(books: Books) -> None:
+    books.send_raw(0, books.events[6][:-3] + b'~"}')
+    later = books.factory.make(8, 1, time.time() + 5)[0]
+    end = books.ends().partitions[0]
+    books.send_raw(0, later)
+    books.tables.add_events([(later, (0, end))])
+    found = books.read(sources={books.source: [1, MADE]})
+    assert found["sources"][books.source]["altered"] == {
+        "kafka": {"bytes": [[7, 7]], "copies": [[8, 8]]},
+        "cassandra": {},
+    }
+    assert [8, 0, end] in found["positions"][books.source]
+
+
+def test_full_buckets_of_the_window_are_counted_again(books: Books) -> None:
+    hop = CassandraHop(books.config, 10.0)
+    try:
+        assert hop.read().count == MADE
+        for seq in (1500, 1501, 4800):
+            books.tables.delete_row(books.source, seq)
+        found = books.read(sources={books.source: [901, 4900]})
+        assert found["reopened"] == {books.source: {"1": 998, "4": 999}}
+        assert books.tables.state(books.source) == (5, frozenset({1, 4}))
+        assert hop.read().count == MADE - 3
+    finally:
+        hop.close()
 
 
 def test_a_frozen_server_leaves_its_hop_unclosed(cassandra: CassandraServer, books: Books) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from eventlog.config import Config
 from eventlog.counts import Counters, Snapshot, read_once
-from eventlog.hops.cassandra import MOST_OPEN, BucketState, Rejections
+from eventlog.hops.cassandra import AUDITED, MOST_OPEN, BucketState, CassandraHop, Rejections
 from eventlog.hops.probe import Probe, Unreadable
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,6 +126,66 @@ def test_bucket_state_stays_small() -> None:
     assert state == BucketState(1)
     assert len(BucketState().advanced({MOST_OPEN: 10}, 10).open) == MOST_OPEN
     assert BucketState().advanced({MOST_OPEN + 1: 10}, 10) == BucketState()
+
+
+def test_a_bucket_with_more_rows_than_it_may_have_is_counted_always() -> None:
+    assert BucketState().advanced({0: 10, 1: 11, 2: 10}, 10) == BucketState(3, frozenset({1}))
+
+
+def test_buckets_are_opened_again() -> None:
+    assert BucketState(5, frozenset({1})).reopened([3, 4]) == BucketState(5, frozenset({1, 3, 4}))
+    state = BucketState(3 * MOST_OPEN).reopened(range(0, 3 * MOST_OPEN, 2))
+    assert state == BucketState(2 * MOST_OPEN, frozenset(range(0, 2 * MOST_OPEN, 2)))
+
+
+def test_full_buckets_are_audited_in_turn() -> None:
+    state = BucketState(10, frozenset({1, 8}))
+    seen = [state.to_audit(-1), state.to_audit(4), state.to_audit(9), state.to_audit(10**6)]
+    assert seen == [[0, 2, 3, 4], [5, 6, 7, 9], [0, 2, 3, 4], [0, 2, 3, 4]]
+    assert BucketState(2, frozenset({0})).to_audit(1) == [1]
+    assert BucketState().to_audit(-1) == []
+
+
+class Table(CassandraHop):
+    """A table that is a dictionary: bucket → rows, of one source."""
+
+    def __init__(self, config: Config, rows: dict[int, int], state: BucketState) -> None:
+        super().__init__(config, 1.0)
+        self.rows, self.state = rows, state
+        self.asked: list[int] = []
+
+    def execute(self, _: object, arguments: tuple[str, int]) -> list[tuple[int]]:
+        """The buckets from one on, as the session lists them."""
+        return [(bucket,) for bucket in sorted(self.rows) if bucket >= arguments[1]]
+
+    def count(self) -> int:
+        """As a reading counts the source."""
+        self.asked = []
+        return self._count(self, "a", self.state)
+
+    def _prepared(self, session: object, query: str) -> None: ...
+
+    def _count_buckets(self, session: object, source: str, buckets: Sequence[int]) -> dict[int, int]:
+        self.asked += buckets
+        return {bucket: self.rows.get(bucket, 0) for bucket in buckets}
+
+    def _save(self, session: object, source: str, state: BucketState) -> None:
+        self.state = state
+
+
+def test_a_row_deleted_from_a_full_bucket_is_missed(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    size = config.event.bucket_size
+    table = Table(config, {**dict.fromkeys(range(10), size), 10: 7}, BucketState(10))
+    assert table.count() == 10 * size + 7
+    table.rows[6] -= 2
+    counts = [table.count() for _ in range(3)]
+    assert counts[-1] == 10 * size + 5
+    assert table.state == BucketState(10, frozenset({6}))
+    assert f"bucket 6 of a was full, but holds {size - 2} rows of {size}" in caplog.text
+    assert len(table.asked) <= AUDITED + 2, "the cost of a reading stays bounded"
+    table.rows[6] += 2
+    assert table.count() == 10 * size + 7
+    assert table.state == BucketState(10)
 
 
 def test_rejections_settle_a_batch_late() -> None:

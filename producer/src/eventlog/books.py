@@ -1,4 +1,4 @@
-"""The books: every (source, seq) of a window, looked up at every hop.
+"""The books: every (source, seq) of a window, looked up at every hop and compared, byte by byte.
 
     python -m eventlog.books --config etc/pipeline.toml --request request.json
 
@@ -7,7 +7,8 @@ The request says which window, and the result says in which seqs each hop holds 
 ``sources``: source → ``[first, last]``, the seqs of its window. Without it, everything the spool's source has made.
 ``kafka_from``, ``kafka_to``: partition → offset, the stretch of the topic to be read, its end excluded; by default from
 the beginning to the end. Reading begins where the window began, or earlier.
-``since``: epoch seconds, from when rewrites count; by default all that the sink's log still knows.
+``since``: epoch seconds, from when rewrites count and before which no event of the window was made; by default all that
+the sink's log still knows.
 ``timeout``: seconds for all of it, 300 by default.
 
 The result's ranges are ``[[first, last], …]``, both included. A hop that could not be read holds nothing, and
@@ -29,6 +30,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from eventlog.config import Config, ConfigError, load
+from eventlog.contents import POSITION, TOLERANCE, Original, RecordContents, RowContents
 from eventlog.hops.cassandra import SERVER_ERRORS, connect, explain
 from eventlog.hops.kafka import KafkaHop, KafkaReading
 from eventlog.hops.probe import Unreadable
@@ -41,6 +43,7 @@ T = TypeVar("T")
 TIMEOUT = 300.0  # seconds
 REQUEST_TIMEOUT = 30.0  # seconds of a single request to Cassandra
 MOST_LISTED = 1000  # single records listed by position; all of them are counted
+MOST_EVENTS = 50_000_000  # of a window; three numbers of eight bytes are kept for each
 
 
 class RequestError(ValueError):
@@ -98,7 +101,11 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _TableBooks:
-    rows: Mapping[str, IntervalSet]
+    """``beyond``: rows of events that the spool's source has not made; ``reopened``: buckets not full any more."""
+
+    rows: Mapping[str, RowContents]
+    beyond: IntervalSet
+    reopened: Mapping[str, Mapping[int, int]]
     rejected: Sequence[Rejected]
     rewrites: Rewrites
 
@@ -106,10 +113,19 @@ class _TableBooks:
 def read_books(config: Config, request: Mapping[str, Any]) -> dict[str, Any]:
     """Read the books of a window, the topic and the tables at the same time.
 
-    The result has ``sources`` (per source: ``window``, the ranges ``generated``, ``acked``, ``refused``, ``kafka``,
-    ``cassandra``, ``rejected``, ``repeated_ranges``, the number ``repeated`` of further copies in the topic, and
-    ``missing`` in Cassandra although in Kafka), ``unexpected``, ``positions`` (per source ``[seq, partition, offset]``
-    of missing and repeated seqs), ``rejected`` (record by record), ``rewritten``, ``totals`` and ``unclosed``.
+    The result has
+
+    ``sources``: per source ``window``, the ranges ``generated``, ``acked``, ``refused``, ``kafka``, ``cassandra``,
+    ``rejected``, ``deleted`` (their row stems from a record that the topic does not hold any more), ``missing`` (in
+    Kafka, but without a row), ``repeated_ranges``; ``repeated``, the number of further copies in the topic;
+    ``reasons``, ranges by the reason why the producer refused them; and ``altered``: for the hops ``kafka`` and
+    ``cassandra`` the ranges by what is not as the producer made it.
+    ``positions``: per source ``[seq, partition, offset]`` of missing, repeated and altered seqs.
+    ``deleted``: by partition the offsets that were to be read and that the topic does not hold any more.
+    ``rejected``: record by record, ``own`` when it is an event of the window as the producer made it.
+    ``reopened``: by source and bucket the rows of buckets that were taken for full.
+    ``unexpected``, ``rewritten``, ``totals`` and ``unclosed``.
+
     ``generated``, ``kafka`` and ``cassandra`` also hold what was seen outside the window.
 
     Raises RequestError. A hop that does not answer is no error: its ranges are missing and ``unclosed`` says so.
@@ -118,20 +134,38 @@ def read_books(config: Config, request: Mapping[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     deadline = began + wanted.timeout
     unclosed: list[str] = []
+    topic = KafkaHop(config, min(wanted.timeout, 10.0))
     spool = _try("spool", unclosed, lambda: _read_spool(config))
-    kafka = _try("kafka", unclosed, lambda: KafkaHop(config, min(wanted.timeout, 10.0)).read())
+    kafka = _try("kafka", unclosed, topic.read)
     windows = _windows_of(wanted, spool, unclosed)
+    originals = _originals(windows, wanted.since)
     end = wanted.kafka_to if wanted.kafka_to is not None else kafka.partitions if kafka else {}
     with ThreadPoolExecutor(1, thread_name_prefix="books") as pool:
-        tables_read = pool.submit(_read_tables, config, wanted, windows, _Known(spool, kafka, end, deadline))
+        tables_read = pool.submit(_read_tables, config, wanted, originals, _Known(spool, kafka, end, deadline))
         records = None
         if kafka is not None:
-            records = _try("kafka", unclosed, lambda: read_topic(config, wanted.kafka_from, end, deadline))
+            records = _try("kafka", unclosed, lambda: read_topic(config, wanted.kafka_from, end, deadline, originals))
         tables = _try("cassandra", unclosed, tables_read.result)
-    # Read after the tables: a row that was written meanwhile belongs to an event that had been made before.
+    # Read after the tables: a row that was written meanwhile belongs to an event that had been made before, and stems
+    # from a record that was in the topic before.
     spool = _try("spool", [], lambda: _read_spool(config)) or spool
-    books = _Assembly(windows, spool, records, tables).books()
+    held = (kafka and _try("kafka", [], topic.read)) or kafka
+    stretch = _Stretch(end, held.partitions if held else {}, config.event.bytes)
+    books = _Assembly(windows, spool, records, tables, stretch).books()
     return {"time": round(time.time(), 3), "seconds": round(time.monotonic() - began, 3), **books, "unclosed": unclosed}
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The topic was read up to ``end`` and has records up to ``held``; an event has ``size`` bytes."""
+
+    end: Mapping[int, int]
+    held: Mapping[int, int]
+    size: int
+
+    def unread(self, partition: int, offset: int) -> bool:
+        """Whether a record stands there that was not to be read, so that nothing can be said of it."""
+        return self.end.get(partition, 0) <= offset < self.held.get(partition, 0)
 
 
 class _Assembly:
@@ -143,13 +177,15 @@ class _Assembly:
         spool: _SpoolBooks | None,
         records: TopicRecords | None,
         tables: _TableBooks | None,
+        stretch: _Stretch,
     ) -> None:
         self._windows = windows
         self._spool = spool
         self._records = records
         self._topic: Mapping[str, SourceRuns] = records.sources() if records else {}
         self._tables = tables
-        self._rejected = list(_located(tables.rejected, records)) if tables else []
+        self._stretch = stretch
+        self._rejected = list(_located(tables.rejected, records, windows)) if tables else []
         self._positions: dict[str, list[list[int]]] = {}
 
     def books(self) -> dict[str, Any]:
@@ -160,12 +196,18 @@ class _Assembly:
         return {
             "sources": sources,
             "positions": self._positions,
+            "deleted": _by_partition(self._records.deleted if self._records else {}),
+            "reopened": {
+                source: {str(bucket): rows for bucket, rows in buckets.items()}
+                for source, buckets in (self._tables.reopened if self._tables else {}).items()
+                if buckets
+            },
             "rejected": self._rejected[:MOST_LISTED],
             "rewritten": self._tables.rewrites.total if self._tables else None,
             "rewrites": self._tables.rewrites._asdict() if self._tables else None,
             "unexpected": {
                 "sources": unknown,
-                "malformed": {str(partition): offsets.ranges() for partition, offsets in sorted(malformed.items())},
+                "malformed": _by_partition(malformed),
             },
             "totals": self._totals(sources, malformed),
         }
@@ -174,7 +216,8 @@ class _Assembly:
         spool = self._spool if self._spool and self._spool.source == source else None
         runs = self._topic.get(source, SourceRuns(()))
         kafka = runs.seqs()
-        rows = self._tables.rows.get(source, IntervalSet()) if self._tables else IntervalSet()
+        table = self._tables.rows.get(source) if self._tables else None
+        rows = table.present if table else IntervalSet()
         rejected = IntervalSet(
             (entry["seq"], entry["seq"]) for entry in self._rejected if entry["source"] == source and entry["seq"]
         )
@@ -183,22 +226,50 @@ class _Assembly:
         refused = IntervalSet((seq, seq) for seq in spool.refused) if spool else IntervalSet()
         acked = IntervalSet([(1, spool.settled)] if spool else []).minus(refused)
         repeated = runs.repeated().within(*window)
-        missing = kafka.within(*window).minus(rows).minus(rejected) if self._tables and self._records else IntervalSet()
+        missing = kafka.within(*window).minus(rows) if self._tables and self._records else IntervalSet()
+        records = self._records.contents.get(source) if self._records else None
+        deleted = self._compare(runs, records, table) if table else IntervalSet()
+        altered = {
+            "kafka": _falsified(records, self._rejected) if records else {},
+            "cassandra": table.altered if table else {},
+        }
+        different = [seqs for hop in altered.values() for seqs in hop.values()]
         self._positions[source] = [
-            [*position] for position in _first(MOST_LISTED, _positions(runs, missing), _positions(runs, repeated))
+            [*position]
+            for position in _first(MOST_LISTED, *(_positions(runs, seqs) for seqs in (missing, repeated, *different)))
         ]
+        beyond = self._tables.beyond if self._tables and spool else IntervalSet()
         return {
             "window": list(window),
             "generated": generated.ranges(),
             "acked": acked.ranges(),
             "refused": refused.ranges(),
             "kafka": kafka.ranges(),
-            "cassandra": rows.ranges(),
+            "cassandra": IntervalSet([*rows, *beyond]).ranges(),
             "rejected": rejected.ranges(),
             "repeated": runs.further_copies(*window),
             "repeated_ranges": repeated.ranges(),
             "missing": missing.ranges(),
+            "deleted": deleted.ranges(),
+            "reasons": _reasons(spool.refused, window) if spool else {},
+            "altered": {hop: {what: seqs.ranges() for what, seqs in found.items()} for hop, found in altered.items()},
         }
+
+    def _compare(self, runs: SourceRuns, records: RecordContents | None, table: RowContents) -> IntervalSet:
+        """Compare the rows with the topic; the seqs whose row stems from a record that is deleted."""
+        table.compare(records, self._stretch.size)
+        deleted = IntervalSet()
+        if self._records is None or records is None:
+            return deleted
+        pointing = table.pointing(runs.runs(), records.wrong_places())
+        for first, last in table.present.minus(pointing):
+            for seq in range(first, last + 1):
+                partition, offset = table.position(seq)
+                if offset in self._records.deleted.get(partition, ()):
+                    deleted.add(seq, seq)
+                elif partition >= 0 and not self._stretch.unread(partition, offset):
+                    table.altered[POSITION].add(seq, seq)
+        return deleted
 
     def _totals(self, sources: Mapping[str, Mapping[str, Any]], malformed: Mapping[int, IntervalSet]) -> dict[str, int]:
         """Of the windows, summed over the sources; ``read`` is every record of the stretch of the topic."""
@@ -228,20 +299,24 @@ def _read_spool(config: Config) -> _SpoolBooks:
     return _SpoolBooks(reading.source, made, settled, refused)
 
 
-def _read_tables(
-    config: Config, request: Request, windows: Mapping[str, tuple[int, int]], known: _Known
-) -> _TableBooks:
+def _read_tables(config: Config, request: Request, originals: Mapping[str, Original], known: _Known) -> _TableBooks:
     session = connect(config, REQUEST_TIMEOUT)
     try:
         tables = Tables(session, config.event.bucket_size, known.deadline)
-        rows = {source: tables.rows(source, *window) for source, window in windows.items()}
+        rows = {source: RowContents(original) for source, original in originals.items()}
+        reopened = {}
+        for source, contents in rows.items():
+            counted = tables.counted(source)
+            tables.rows(source, contents, config.event.bytes)
+            reopened[source] = tables.reopen(source, contents, counted)
+        beyond = IntervalSet()
         if known.spool is not None and known.spool.source in rows:
-            for first, last in tables.rows_after(known.spool.source, known.spool.made):
-                rows[known.spool.source].add(first, last)
+            beyond = tables.rows_after(known.spool.source, known.spool.made)
         if known.kafka is None:  # without the topic's id neither table can be asked for it
-            return _TableBooks(rows, [], Rewrites(0, {}, {}))
+            return _TableBooks(rows, beyond, reopened, [], Rewrites(0, {}, {}))
         rejected = tables.rejected(known.kafka.topic_id, request.kafka_from, known.end)
-        return _TableBooks(rows, rejected, tables.rewrites(known.kafka.topic_id, request.since, time.time()))
+        rewrites = tables.rewrites(known.kafka.topic_id, request.since, time.time())
+        return _TableBooks(rows, beyond, reopened, rejected, rewrites)
     finally:
         session.cluster.shutdown()
 
@@ -266,13 +341,55 @@ def _windows_of(request: Request, spool: _SpoolBooks | None, unclosed: list[str]
     return request.sources
 
 
-def _located(rejected: Sequence[Rejected], records: TopicRecords | None) -> Iterator[dict[str, Any]]:
-    """The rejected records with the source and seq that stand there, None where there are none."""
+def _originals(windows: Mapping[str, tuple[int, int]], since: float) -> dict[str, Original]:
+    """What the producer makes of each window. Raises RequestError for a source of no producer, or too many events."""
+    if sum(max(0, last - first + 1) for first, last in windows.values()) > MOST_EVENTS:
+        raise RequestError(f"sources: more than {MOST_EVENTS} events cannot be compared at once")
+    now = time.time()
+    try:
+        return {
+            source: Original(source, window, since - TOLERANCE, now + TOLERANCE) for source, window in windows.items()
+        }
+    except ValueError as error:
+        raise RequestError(f"sources: {error}") from error
+
+
+def _located(
+    rejected: Sequence[Rejected], records: TopicRecords | None, windows: Mapping[str, tuple[int, int]]
+) -> Iterator[dict[str, Any]]:
+    """The rejected records with the source and seq that stand there, None where there are none, and whether the record
+    is the window's own."""
     places = records.at() if records else {}
+    wrong = {source: contents.wrong_places() for source, contents in (records.contents if records else {}).items()}
     for partition, offset, reason in rejected:
         found = places[partition].event(offset) if partition in places else None
         source, seq = found or (None, None)
-        yield {"partition": partition, "offset": offset, "reason": reason, "source": source, "seq": seq}
+        first, last = windows.get(source or "", (1, 0))
+        own = found is not None and first <= found[1] <= last and offset not in wrong[found[0]].get(partition, ())
+        yield {"partition": partition, "offset": offset, "reason": reason, "source": source, "seq": seq, "own": own}
+
+
+def _falsified(records: RecordContents, rejected: Sequence[Mapping[str, Any]]) -> dict[str, IntervalSet]:
+    """The seqs by what is wrong with their records, but for those that the sink has refused for that very reason."""
+    refused = {(entry["partition"], entry["offset"]) for entry in rejected if not entry["own"]}
+    found = {
+        what: IntervalSet((seq, seq) for seq, *place in copies if tuple(place) not in refused)
+        for what, copies in records.falsified.items()
+    }
+    return {what: seqs for what, seqs in found.items() if len(seqs)}
+
+
+def _reasons(refused: Mapping[int, str], window: tuple[int, int]) -> dict[str, list[list[int]]]:
+    """Ranges of the window by the reason of their refusal."""
+    reasons = sorted({reason for seq, reason in refused.items() if window[0] <= seq <= window[1]})
+    return {
+        reason: IntervalSet((seq, seq) for seq, why in refused.items() if why == reason).within(*window).ranges()
+        for reason in reasons
+    }
+
+
+def _by_partition(offsets: Mapping[int, IntervalSet]) -> dict[str, list[list[int]]]:
+    return {str(partition): found.ranges() for partition, found in sorted(offsets.items())}
 
 
 def _positions(runs: SourceRuns, seqs: IntervalSet) -> Iterator[tuple[int, int, int]]:

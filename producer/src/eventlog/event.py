@@ -34,6 +34,10 @@ _SPREAD = 2654435761
 
 _LEVELS = ("INFO", "INFO", "INFO", "INFO", "DEBUG", "DEBUG", "WARN", "ERROR")
 _SERVICES = ("checkout", "catalog", "payments", "search", "sessions", "shipping", "accounts")
+_NAMES = tuple((level, service) for level in _LEVELS for service in _SERVICES)
+_COMBINATIONS = len(_NAMES)
+# The name of the member before it, and a time as format_time writes it.
+_TIME_BYTES = len(',"event_time":"2026-11-23T08:00:00.000Z')
 
 _TEMPLATES = (
     "request {hex16} from 10.{n255}.{n255}.{n255} finished in {n999} ms with status {status}; ",
@@ -104,23 +108,35 @@ class EventFactory:
                 f'{{"source":"{source}","seq":'.encode("ascii"),
                 f'","level":"{level}","service":"{service}","message":"'.encode("ascii"),
             )
-            for level in _LEVELS
-            for service in _SERVICES
+            for level, service in _NAMES
         ]
 
     def make(self, first: int, count: int, seconds: float) -> list[bytes]:
         """The events ``first`` to ``first + count - 1``, made at ``seconds`` since the epoch."""
-        size, pool, heads, start = self._size, self._pool, self._heads, self._start
-        combinations = len(heads)
-        when = b',"event_time":"' + format_time(seconds).encode("ascii")
-        events = []
-        for seq in range(first, first + count):
-            spread = (seq * _SPREAD + start) & 0xFFFFFFFF
-            head, middle = heads[spread % combinations]
-            opening = b"%b%d%b%b" % (head, seq, when, middle)
-            at = spread % _POOL_SIZE
-            events.append(b'%b%b"}' % (opening, pool[at : at + size - len(opening) - 2]))
-        return events
+        when, size = format_time(seconds).encode("ascii"), self._size
+        return [self.event(seq, when, size) for seq in range(first, first + count)]
+
+    def event(self, seq: int, when: bytes, size: int) -> bytes:
+        """One event of ``size`` bytes, at most the factory's, with ``when`` as its event_time."""
+        spread = (seq * _SPREAD + self._start) & 0xFFFFFFFF
+        head, middle = self._heads[spread % _COMBINATIONS]
+        opening = b'%b%d,"event_time":"%b%b' % (head, seq, when, middle)
+        at = spread % _POOL_SIZE
+        return b'%b%b"}' % (opening, self._pool[at : at + size - len(opening) - 2])
+
+    @functools.cached_property
+    def _text(self) -> str:
+        return self._pool.decode("ascii")
+
+    def fields(self, seq: int, length: int) -> tuple[str, str, str, int]:
+        """Level, service and message of one event whose message has ``length`` characters, and the event's bytes."""
+        spread = (seq * _SPREAD + self._start) & 0xFFFFFFFF
+        number = spread % _COMBINATIONS
+        head, middle = self._heads[number]
+        at = spread % _POOL_SIZE
+        level, service = _NAMES[number]
+        size = len(head) + len(str(seq)) + _TIME_BYTES + len(middle) + length + 2
+        return level, service, self._text[at : at + length], size
 
 
 def decode(data: bytes) -> Event:

@@ -1,22 +1,33 @@
-"""What the tables say about a window: which seqs have rows, what was rejected, and what was written again."""
+"""What the tables say about a window: which seqs have rows and what these hold, what was rejected, and what was written
+again."""
 
 from __future__ import annotations
 
 import datetime
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from cassandra.cluster import Session
-from cassandra.concurrent import execute_concurrent_with_args
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, ResponseFuture, Session
+from cassandra.query import tuple_factory
 from cassandra.util import unix_time_from_uuid1
 
+from eventlog.contents import TOLERANCE, RowContents
+from eventlog.hops.cassandra import BucketState
 from eventlog.intervals import IntervalSet
 
 CONCURRENT_READS = 16  # requests in flight; more gains nothing on a server with a few cores
+PAGE_BYTES = 2 << 20  # of rows in one answer; with all requests in flight, what reading needs of memory at most
 HOUR = 3600
 LOG_KEPT = 14 * 24 * HOUR  # seconds a row of `ingest_log` lives, its table's default TTL
+_COLUMNS = ("event_time", "level", "service", "message", "position")
+# A time of any year: the driver's own type has years 1 to 9999 only.
+_ROWS = (
+    f"SELECT seq, toUnixTimestamp(event_time), {', '.join(_COLUMNS[1:])},"
+    f" {', '.join(f'WRITETIME({column})' for column in _COLUMNS)}"
+    " FROM events WHERE source = ? AND bucket = ? AND seq >= ? AND seq <= ?"
+)
 
 
 class Rejected(NamedTuple):
@@ -45,35 +56,46 @@ class Tables:
         self._session = session
         self._bucket_size = bucket_size
         self._deadline = deadline
+        self._profile = session.execution_profile_clone_update(EXEC_PROFILE_DEFAULT, row_factory=tuple_factory)
 
-    def rows(self, source: str, first: int, last: int) -> IntervalSet:
-        """The seqs of ``source`` from ``first`` to ``last`` that have a row.
+    def rows(self, source: str, contents: RowContents, row_bytes: int) -> None:
+        """Read every row of the window into ``contents``; one has about ``row_bytes``."""
+        first, last = contents.original.first, contents.original.last
+        pieces = [(source, *piece) for piece in _pieces(first, last, self._bucket_size)]
+        for answer in self._each(_ROWS, pieces, page=max(1, PAGE_BYTES // row_bytes)):
+            latest = int((time.time() + TOLERANCE) * 1_000_000)
+            for row in answer:
+                contents.add(row, latest)
 
-        A bucket is asked for the number of its rows within bounds first: seq is the clustering key, so a bucket that
-        has as many rows as there are numbers has each of them. Only where some are missing are the seqs read.
-        """
-        pieces = list(_pieces(first, last, self._bucket_size))
-        present = IntervalSet()
-        count = "SELECT count(*) FROM events WHERE source = ? AND bucket = ? AND seq >= ? AND seq <= ?"
-        broken = []
-        for piece, answer in zip(pieces, self._each(count, [(source, *piece) for piece in pieces]), strict=True):
-            bucket, low, high = piece
-            found = answer.one()[0]
-            if found == high - low + 1:
-                present.add(low, high)
-            elif found:
-                broken.append((source, bucket, low, high))
-        seqs = "SELECT seq FROM events WHERE source = ? AND bucket = ? AND seq >= ? AND seq <= ?"
-        for answer in self._each(seqs, broken):
-            for (seq,) in answer:
-                present.add(seq, seq)
-        return present
+    def counted(self, source: str) -> BucketState:
+        """Which buckets are not counted any more because they are full."""
+        row = self._one("SELECT state FROM counted WHERE source = ?", (source,)).one()
+        return BucketState(row[0][0], frozenset(row[0][1] or ())) if row and row[0] else BucketState()
+
+    def reopen(self, source: str, contents: RowContents, counted: BucketState) -> dict[int, int]:
+        """Have those buckets of the window counted again that ``counted``, which was read before the rows, takes for
+        full and that are not: bucket → rows that it has."""
+        known: dict[int, int] = {}
+        edges = []
+        for bucket, low, high in _pieces(contents.original.first, contents.original.last, self._bucket_size):
+            if bucket >= counted.next or bucket in counted.open:
+                continue
+            if high - low + 1 == self._bucket_size:
+                known[bucket] = len(contents.present.within(low, high))
+            else:
+                edges.append((source, bucket))
+        answers = self._each("SELECT count(*) FROM events WHERE source = ? AND bucket = ?", edges)
+        known.update({bucket: int(answer.one()[0]) for (_, bucket), answer in zip(edges, answers, strict=True)})
+        short = {bucket: rows for bucket, rows in sorted(known.items()) if rows != self._bucket_size}
+        if short:
+            state = self.counted(source).reopened(short)
+            self._one("INSERT INTO counted (source, state) VALUES (?, ?)", (source, (state.next, state.open)))
+        return short
 
     def rows_after(self, source: str, seq: int) -> IntervalSet:
         """The seqs of ``source`` above ``seq`` that have a row."""
-        listed = self._session.execute(
-            self._session.prepare("SELECT bucket FROM buckets WHERE source = ? AND bucket >= ?"),
-            (source, seq // self._bucket_size),
+        listed = self._one(
+            "SELECT bucket FROM buckets WHERE source = ? AND bucket >= ?", (source, seq // self._bucket_size)
         )
         query = "SELECT seq FROM events WHERE source = ? AND bucket = ? AND seq > ?"
         present = IntervalSet()
@@ -106,17 +128,30 @@ class Tables:
         )
         return count_rewrites(batches, since)
 
-    def _each(self, query: str, arguments: list[tuple[Any, ...]]) -> Iterator[Any]:
-        """The answers in the order of ``arguments``; the driver's error of the first that failed is raised."""
-        if not arguments:
-            return
-        results = execute_concurrent_with_args(
-            self._session, self._session.prepare(query), arguments, concurrency=CONCURRENT_READS, results_generator=True
-        )
-        for _, result in results:
-            if time.monotonic() > self._deadline:
-                raise TimeoutError("not read to the end in time")
-            yield result
+    def _one(self, query: str, arguments: tuple[Any, ...]) -> Any:
+        return next(self._each(query, [arguments]))
+
+    def _each(self, query: str, arguments: Iterable[tuple[Any, ...]], page: int | None = None) -> Iterator[Any]:
+        """The answers in the order of ``arguments``; the driver's error of the first that failed is raised.
+
+        Of the answers no more than CONCURRENT_READS are in memory, each with ``page`` rows at most.
+        """
+        statement = self._session.prepare(query)
+        if page is not None:
+            statement.fetch_size = page
+        asked: deque[ResponseFuture] = deque()
+        for values in arguments:
+            asked.append(self._session.execute_async(statement, values, execution_profile=self._profile))
+            if len(asked) == CONCURRENT_READS:
+                yield self._answer(asked.popleft())
+        while asked:
+            yield self._answer(asked.popleft())
+
+    def _answer(self, asked: ResponseFuture) -> Any:
+        answer = asked.result()
+        if time.monotonic() > self._deadline:
+            raise TimeoutError("not read to the end in time")
+        return answer
 
 
 def count_rewrites(batches: Iterable[tuple[float, str, int, int, int]], since: float) -> Rewrites:

@@ -1,4 +1,5 @@
-"""Every record of a stretch of the topic, kept as runs: which (source, seq) stands where.
+"""Every record of a stretch of the topic, kept as runs: which (source, seq) stands where, and whether it holds what it
+should.
 
 Events come in blocks of consecutive seqs at consecutive offsets, so a run is an interval of both and a million records
 take a few thousand runs.
@@ -18,12 +19,15 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from eventlog.config import Config
+from eventlog.contents import Original, RecordContents
 from eventlog.hops.kafka import client_properties
 from eventlog.intervals import IntervalSet
 
-# The producer's encoding begins so. Reading no further is safe: whether the rest is well-formed is the sink's to say,
-# and it has said it in `rejected`, by position.
-_CANONICAL = re.compile(rb'\{"source":"([ !#-\[\]-~]{1,128})","seq":([1-9][0-9]{0,17}),')
+# The producer's encoding begins so. Which event a record is needs no more; whether the rest is as the producer makes it
+# is compared for the events of the window, whether it can be stored is the sink's to say, in `rejected`, by position.
+_CANONICAL = re.compile(
+    rb'\{"source":"([ !#-\[\]-~]{1,128})","seq":([1-9][0-9]{0,17}),(?:"event_time":"([-0-9T:.]{23}Z)")?'
+)
 LARGEST_SEQ = 2**63 - 1
 LONGEST_SOURCE = 128
 BATCH = 10_000  # records per call of the client
@@ -63,6 +67,10 @@ class SourceRuns:
         self._runs = sorted(runs, key=lambda run: (run.seq, run.partition, run.offset))
         self._starts = [run.seq for run in self._runs]
         self._furthest = list(accumulate((run.last for run in self._runs), max))
+
+    def runs(self) -> Sequence[Run]:
+        """All of them."""
+        return self._runs
 
     def seqs(self) -> IntervalSet:
         """The seqs that are there at least once."""
@@ -109,11 +117,15 @@ class Places:
 
 
 class TopicRecords:
-    """What was read: the runs of every source, and per partition the offsets of records without a usable key."""
+    """What was read: the runs of every source, per partition the offsets of records without a usable key and of those
+    that the topic no longer held, and the contents of the events of ``originals``."""
 
-    def __init__(self) -> None:
+    def __init__(self, originals: Mapping[str, Original] | None = None) -> None:
         self.malformed: dict[int, IntervalSet] = defaultdict(IntervalSet)
+        self.deleted: dict[int, IntervalSet] = defaultdict(IntervalSet)
         self.records = 0
+        self.contents = {source: RecordContents(original) for source, original in (originals or {}).items()}
+        self._contents = {source.encode(): contents for source, contents in self.contents.items()}
         self._runs: dict[str, list[Run]] = defaultdict(list)
         # The run that each partition is in: source, its first seq and offset, the next seq and offset.
         self._open: dict[int, tuple[bytes, int, int, int, int]] = {}
@@ -123,14 +135,17 @@ class TopicRecords:
         self.records += 1
         match = _CANONICAL.match(value) if value else None
         if match is not None:
-            source, seq = match[1], int(match[2])
+            source, seq, when = match[1], int(match[2]), match[3]
         else:
             parsed = _parse(value)
             if parsed is None:
                 self._end_run(partition)
                 self.malformed[partition].add(offset, offset)
                 return
-            source, seq = parsed
+            (source, seq), when = parsed, None
+        contents = self._contents.get(source)
+        if contents is not None:
+            contents.add(seq, partition, offset, value or b"", when)
         run = self._open.get(partition)
         if run is not None and run[3] == seq and run[4] == offset and run[0] == source:
             self._open[partition] = (source, run[1], run[2], seq + 1, offset + 1)
@@ -177,14 +192,21 @@ def _parse(value: bytes | None) -> tuple[bytes, int] | None:
     return source.encode(), seq
 
 
-def read_topic(config: Config, begin: Mapping[int, int], end: Mapping[int, int], deadline: float) -> TopicRecords:
-    """Read the topic from the offsets ``begin`` (included) to ``end`` (excluded), per partition.
+def read_topic(
+    config: Config,
+    begin: Mapping[int, int],
+    end: Mapping[int, int],
+    deadline: float,
+    originals: Mapping[str, Original] | None = None,
+) -> TopicRecords:
+    """Read the topic from the offsets ``begin`` (included) to ``end`` (excluded), per partition, and compare the events
+    of ``originals`` with what their producer makes.
 
-    ``deadline`` is a moment of ``time.monotonic``. Raises ReadError when the broker does not answer, the deadline
-    passes, or records of the stretch have been removed by retention.
+    ``deadline`` is a moment of ``time.monotonic``. Records that have been deleted are noted as such, and what the topic
+    still holds is read. Raises ReadError when the broker does not answer or the deadline passes.
     """
     wanted = {partition: offset for partition, offset in end.items() if offset > begin.get(partition, 0)}
-    records = TopicRecords()
+    records = TopicRecords(originals)
     if not wanted:
         return records
     consumer = Consumer(
@@ -194,16 +216,23 @@ def read_topic(config: Config, begin: Mapping[int, int], end: Mapping[int, int],
             "group.id": "eventlog-books",  # required by the client; nothing is committed
             "enable.auto.commit": False,
             "enable.partition.eof": True,
-            "auto.offset.reset": "error",
+            "auto.offset.reset": "earliest",  # for records that are deleted while they are read
             "queued.max.messages.kbytes": 65536,
             "fetch.message.max.bytes": 4194304,
             "fetch.wait.max.ms": 50,
         }
     )
     try:
-        _check_retention(consumer, config.kafka.topic, begin, wanted)
-        consumer.assign([TopicPartition(config.kafka.topic, number, begin.get(number, 0)) for number in wanted])
-        _consume(consumer, records, wanted, deadline)
+        starts = {number: _first_held(consumer, config.kafka.topic, number) for number in wanted}
+        reading = Reading(records, {number: begin.get(number, 0) for number in wanted}, wanted)
+        consumer.assign(
+            [
+                TopicPartition(config.kafka.topic, number, max(starts[number], begin.get(number, 0)))
+                for number in wanted
+                if reading.begins(number, starts[number])
+            ]
+        )
+        _consume(consumer, reading, deadline)
     except KafkaException as error:
         raise ReadError(str(error.args[0].str())) from error
     finally:
@@ -211,42 +240,62 @@ def read_topic(config: Config, begin: Mapping[int, int], end: Mapping[int, int],
     return records
 
 
-def _check_retention(consumer: Consumer, topic: str, begin: Mapping[int, int], wanted: Mapping[int, int]) -> None:
-    for partition in wanted:
-        first = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=SILENCE)[0]
-        if first > begin.get(partition, 0):
-            raise ReadError(
-                f"partition {partition} begins at offset {first}, the window at {begin.get(partition, 0)}:"
-                " the records between were removed by the topic's retention"
-            )
+def _first_held(consumer: Consumer, topic: str, partition: int) -> int:
+    """The offset of the first record that has not been deleted."""
+    return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=SILENCE)[0])
 
 
-def _consume(consumer: Consumer, records: TopicRecords, end: Mapping[int, int], deadline: float) -> None:
-    left = dict(end)
+class Reading:
+    """How far each partition has been read, from ``begin`` to ``end``; offsets that are passed over were deleted."""
+
+    def __init__(self, records: TopicRecords, begin: Mapping[int, int], end: Mapping[int, int]) -> None:
+        self._records = records
+        self._next = dict(begin)
+        self.left = dict(end)  #: of the partitions that have not been read to their end
+
+    def begins(self, partition: int, first: int) -> bool:
+        """Note where the records of a partition begin; whether any of them are wanted."""
+        self._reach(partition, first)
+        return partition in self.left
+
+    def take(self, batch: Sequence[Message]) -> None:
+        """Note the records of a batch that are wanted. Raises KafkaException for an error that does not pass."""
+        add = self._records.add
+        for message in batch:
+            partition, offset = message.partition(), message.offset()
+            error = message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                if error.retriable() or error.code() in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
+                    continue
+                raise KafkaException(error)
+            if partition not in self.left:
+                continue
+            self._reach(partition, offset)
+            if error is None and partition in self.left:
+                add(partition, offset, message.value())
+                self._next[partition] = offset + 1
+                if offset + 1 >= self.left[partition]:
+                    del self.left[partition]
+
+    def _reach(self, partition: int, offset: int) -> None:
+        """Everything before an offset has been read or is gone."""
+        end, following = self.left[partition], self._next[partition]
+        if offset > following:
+            self._records.deleted[partition].add(following, min(offset, end) - 1)
+            self._next[partition] = offset
+        if offset >= end:
+            del self.left[partition]
+
+
+def _consume(consumer: Consumer, reading: Reading, deadline: float) -> None:
     heard = time.monotonic()
-    while left:
+    while reading.left:
         now = time.monotonic()
         if now > deadline or now - heard > SILENCE:
-            raise ReadError(f"no answer for {now - heard:.0f} s; {len(left)} partitions were not read to the end")
+            raise ReadError(
+                f"no answer for {now - heard:.0f} s; {len(reading.left)} partitions were not read to the end"
+            )
         batch = consumer.consume(BATCH, timeout=0.2)
         if batch:
             heard = time.monotonic()
-        _take(records, batch, left)
-
-
-def _take(records: TopicRecords, batch: Sequence[Message], left: dict[int, int]) -> None:
-    """Note the records of a batch that are wanted; partitions that have been read to their end leave ``left``."""
-    add = records.add
-    for message in batch:
-        partition, offset = message.partition(), message.offset()
-        error = message.error()
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:
-            if error.retriable() or error.code() in {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:
-                continue
-            raise KafkaException(error)
-        if partition not in left:
-            continue
-        if error is None and offset < left[partition]:
-            add(partition, offset, message.value())
-        if offset + (error is None) >= left[partition]:
-            del left[partition]
+        reading.take(batch)

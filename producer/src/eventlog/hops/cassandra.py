@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,11 @@ from cassandra.query import ConsistencyLevel
 from eventlog.config import Config
 from eventlog.hops.probe import Unreadable
 
+log = logging.getLogger(__name__)
+
 PROTOCOL_VERSION = 5  # CQL native protocol of Cassandra 4.0 and later; fixed, so that connecting needs no negotiation
 CONCURRENT_READS = 16  # measured: 1,000 buckets of 1,000 rows take 3.5 s one by one, 1.4 s sixteen at a time
+AUDITED = 4  # full buckets of a source that are counted again with every reading, in turn
 CHUNK = 256  # buckets counted between two saves of the state: what a first count of a big table gets done in a second
 MOST_OPEN = 1000  # buckets that `counted.state` may list as not full; keeps the value small whatever the events say
 REBUILD_AFTER = 10.0  # seconds of failures after which the driver's own reconnecting is not trusted any longer
@@ -54,17 +58,30 @@ class BucketState:
         """The state after the buckets in ``counts`` (bucket → rows) were counted.
 
         Buckets below the new ``next`` that were not counted have not been registered, so they hold nothing yet and are
-        open. ``next`` stops before a full bucket that would make more than MOST_OPEN buckets open: a stray event with
-        a huge seq then costs one count per reading instead of an endless list.
+        open; so is one that holds more rows than it may. ``next`` stops before a full bucket that would make more than
+        MOST_OPEN buckets open: a stray event with a huge seq then costs one count per reading instead of an endless
+        list.
         """
-        still_open = {bucket for bucket in self.open if counts.get(bucket, 0) < bucket_size}
+        still_open = {bucket for bucket in self.open if counts.get(bucket, 0) != bucket_size}
         following = self.next
-        for bucket in sorted(bucket for bucket, rows in counts.items() if bucket >= self.next and rows >= bucket_size):
+        for bucket in sorted(bucket for bucket, rows in counts.items() if bucket >= self.next and rows == bucket_size):
             if len(still_open) + bucket - following > MOST_OPEN:
                 break
             still_open.update(range(following, bucket))
             following = bucket + 1
         return BucketState(following, frozenset(still_open))
+
+    def reopened(self, buckets: Iterable[int]) -> BucketState:
+        """The state after these buckets were found not to be full any more; it lists no more than MOST_OPEN either."""
+        listed = sorted(self.open.union(buckets))
+        if len(listed) <= MOST_OPEN:
+            return BucketState(self.next, frozenset(listed))
+        return BucketState(listed[MOST_OPEN], frozenset(listed[:MOST_OPEN]))
+
+    def to_audit(self, after: int) -> list[int]:
+        """The AUDITED full buckets that follow bucket ``after``, beginning again at 0 behind the last."""
+        following = itertools.chain(range(after + 1, self.next), range(min(after + 1, self.next)))
+        return list(itertools.islice((bucket for bucket in following if bucket not in self.open), AUDITED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +158,8 @@ def explain(error: Exception) -> str:
 
 
 class CassandraHop:
-    """Counts rows by bucket: full buckets are known from `counted`, only the open ones are counted.
+    """Counts rows by bucket: full buckets are known from `counted`, only the open ones are counted, and a few full ones
+    again with every reading: one that has lost a row since is open again, for every reader.
 
     Reads with LOCAL_QUORUM, as the sink writes. The state is read anew every time, so an emptied keyspace is noticed.
     """
@@ -152,6 +170,7 @@ class CassandraHop:
         self._session: Session | None = None
         self._statements: dict[str, Any] = {}
         self._rejections: dict[str, dict[int, Rejections]] = {}  # topic id → partition
+        self._audited: dict[str, int] = {}  # source → full bucket that was counted again last
         self._failing_since: float | None = None
 
     def read(self) -> CassandraReading:
@@ -202,6 +221,7 @@ class CassandraHop:
         return CassandraReading(rows, {topic: dict(sorted(o.items())) for topic, o in next_offsets.items()}, rejected)
 
     def _count(self, session: Session, source: str, state: BucketState) -> int:
+        state = self._audit(session, source, state)
         listed = session.execute(
             self._prepared(session, "SELECT bucket FROM buckets WHERE source = ? AND bucket >= ?"), (source, state.next)
         )
@@ -216,6 +236,23 @@ class CassandraHop:
                 state = advanced
                 self._save(session, source, state)
         return total
+
+    def _audit(self, session: Session, source: str, state: BucketState) -> BucketState:
+        """Count some full buckets again; the state with those open that are not full any more."""
+        buckets = state.to_audit(self._audited.get(source, -1))
+        if not buckets:
+            return state
+        size = self._config.event.bucket_size
+        counts = self._count_buckets(session, source, buckets)
+        self._audited[source] = buckets[-1]
+        short = {bucket: rows for bucket, rows in counts.items() if rows != size}
+        if not short:
+            return state
+        for bucket, rows in short.items():
+            log.warning("bucket %d of %s was full, but holds %d rows of %d: counted anew", bucket, source, rows, size)
+        state = state.reopened(short)
+        self._save(session, source, state)
+        return state
 
     def _count_buckets(self, session: Session, source: str, buckets: Sequence[int]) -> dict[int, int]:
         statement = self._prepared(session, "SELECT count(*) FROM events WHERE source = ? AND bucket = ?")

@@ -96,6 +96,19 @@ def test_one_thing_wrong(changes: dict[str, Any], outcome: str, reason: str) -> 
     assert reason in text
 
 
+def test_remarks_are_said_and_decide_nothing() -> None:
+    remarks = {"books": {"remarks": ["deleted"]}, "conservation": {"remark": "146 unaccounted for", "before": 146}}
+    found = verdict.judge(records(**remarks))
+    assert (found.outcome, found.findings) == (Outcome.PASS, ["deleted", "146 unaccounted for"])
+    for changed, outcome in (
+        ({"conservation": {"residual": 1, "remark": "earlier"}}, Outcome.FAIL),
+        ({"conservation": {"residual": None, "remark": "earlier"}}, Outcome.UNKNOWN),
+        ({"recovery": {"total": 80.0}, "conservation": {"remark": "earlier"}}, Outcome.DEGRADED),
+    ):
+        found = verdict.judge(records(**changed))
+        assert (found.outcome, found.findings) == (outcome, ["earlier"])
+
+
 @pytest.mark.parametrize(("ok", "outcome"), [(False, "FAIL"), (None, "UNKNOWN")])
 def test_an_expectation(ok: bool | None, outcome: str) -> None:
     label, text = judged(observation={"checks": [{**CHECK, "ok": ok, "seen": "grows"}]})
