@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 from eventlog.config import Config
@@ -161,13 +161,18 @@ class Table(CassandraHop):
     def count(self) -> int:
         """As a reading counts the source."""
         self.asked = []
-        return self._count(self, "a", self.state)
+        return self._count(self, "a", self.state, {})
 
     def _prepared(self, session: object, query: str) -> None: ...
 
     def _count_buckets(self, session: object, source: str, buckets: Sequence[int]) -> dict[int, int]:
         self.asked += buckets
         return {bucket: self.rows.get(bucket, 0) for bucket in buckets}
+
+    def _count_finished(
+        self, session: object, source: str, buckets: Sequence[int], progress: Mapping[int, int]
+    ) -> dict[int, int]:
+        return self._count_buckets(session, source, buckets)
 
     def _save(self, session: object, source: str, state: BucketState) -> None:
         self.state = state

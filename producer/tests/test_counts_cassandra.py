@@ -95,6 +95,29 @@ def test_the_count_is_exact_while_rows_are_written(tables: Tables, hop: Cassandr
     assert hop.read().count == acknowledged > 2000
 
 
+def test_rows_of_an_unfinished_batch_are_counted_when_it_is_finished(tables: Tables, hop: CassandraHop) -> None:
+    tables.progress("one", {0: 51})
+    tables.add_rows("a", range(1, 61))  # at the offsets of their seqs
+    assert hop.read().count == 50
+    tables.progress("one", {0: 61})
+    assert hop.read().count == 60
+    # Another topic begins anew, and the rows of the first stay what they are.
+    tables.progress("two", {0: 5})
+    assert hop.read().count == 60
+
+
+def test_progress_that_was_written_in_the_future_is_said(tables: Tables, hop: CassandraHop) -> None:
+    tables.progress("one", {0: 10, 1: 10})
+    tables.session.execute(
+        "UPDATE progress USING TIMESTAMP %s SET next_offset = 12 WHERE topic_id = 'one' AND partition = 1",
+        (int((time.time() + 3600) * 1_000_000),),
+    )
+    tables.progress("one", {0: 20, 1: 20})
+    reading = hop.read()
+    assert reading.next_offsets == {"one": {0: 20, 1: 12}}
+    assert reading.ahead == {"one": {1: pytest.approx(3600, abs=30)}}
+
+
 def test_progress_and_rejected_records_by_topic(tables: Tables, hop: CassandraHop) -> None:
     tables.progress("one", {0: 10, 1: 5})
     tables.progress("two", {0: 3})

@@ -64,10 +64,12 @@ class KafkaCount(HopCount):
 
 @dataclass(frozen=True, slots=True)
 class CassandraCount(HopCount):
-    """``count`` is rows; ``rejected`` and ``next_offsets`` (per partition) are of the topic that Kafka has now."""
+    """``count`` is rows; ``rejected`` and ``next_offsets`` (per partition) are of the topic that Kafka has now. So is
+    ``ahead``: by how many seconds the next offset of a partition was written in the future."""
 
     rejected: int | None
     next_offsets: Mapping[str, int]
+    ahead: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +248,7 @@ def _cassandra_count(seen: Seen[CassandraReading], topic_id: str | None) -> Cass
         age=seen.age,
         rejected=value.rejected.get(topic_id or "", 0) if value else None,
         next_offsets={str(partition): offset for partition, offset in _offsets(value, topic_id).items()},
+        ahead={str(partition): round(by, 3) for partition, by in _ahead(value, topic_id).items()},
     )
 
 
@@ -268,6 +271,10 @@ def _offsets(reading: CassandraReading | None, topic_id: str | None) -> Mapping[
     """Next offset per partition of the current topic; empty before the first."""
     current = _current(reading, topic_id)
     return reading.next_offsets.get(current, {}) if reading and current else {}
+
+
+def _ahead(reading: CassandraReading | None, topic_id: str | None) -> Mapping[int, float]:
+    return reading.ahead.get(topic_id, {}) if reading and topic_id else {}
 
 
 def _current(reading: CassandraReading | None, topic_id: str | None) -> str | None:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 PROTOCOL_VERSION = 5  # CQL native protocol of Cassandra 4.0 and later; fixed, so that connecting needs no negotiation
 CONCURRENT_READS = 16  # measured: 1,000 buckets of 1,000 rows take 3.5 s one by one, 1.4 s sixteen at a time
+EXACT_BUCKETS = 4  # buckets of a source whose rows are looked at one by one, about 15 µs each, and not only counted
+AHEAD_SECONDS = 5.0  # a time of writing that lies less ahead of ours is the difference of two clocks
 AUDITED = 4  # full buckets of a source that are counted again with every reading, in turn
 CHUNK = 256  # buckets counted between two saves of the state: what a first count of a big table gets done in a second
 MOST_OPEN = 1000  # buckets that `counted.state` may list as not full; keeps the value small whatever the events say
@@ -36,11 +38,17 @@ SERVER_ERRORS = (DriverException, NoHostAvailable, ConnectionException, ErrorMes
 
 @dataclass(frozen=True, slots=True)
 class CassandraReading:
-    """Rows of `events`; per topic id, the next offset to be processed per partition and the rows of `rejected`."""
+    """Rows of `events`; per topic id, the next offset to be processed per partition and the rows of `rejected`.
+
+    All three are of one moment, that of the next offsets: rows and rejections of a batch that the sink has not finished
+    belong to the records that are still to be processed. ``ahead`` is, per topic id, by how many seconds the next offset
+    of a partition was written in the future, where it was: no later one shows before that time has come.
+    """
 
     count: int
     next_offsets: Mapping[str, Mapping[int, int]]
     rejected: Mapping[str, int]
+    ahead: Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,19 +216,28 @@ class CassandraHop:
 
     def _read(self, session: Session) -> CassandraReading:
         progress = session.execute_async(
-            self._prepared(session, "SELECT topic_id, partition, next_offset FROM progress")
+            self._prepared(session, "SELECT topic_id, partition, next_offset, WRITETIME(next_offset) FROM progress")
         )
         states = session.execute_async(self._prepared(session, "SELECT source, state FROM counted"))
         sources = session.execute_async(self._prepared(session, "SELECT DISTINCT source FROM buckets"))
         next_offsets: dict[str, dict[int, int]] = {}
-        for topic_id, partition, offset in progress.result():
+        ahead: dict[str, dict[int, float]] = {}
+        furthest: dict[int, int] = {}
+        now = time.time()
+        for topic_id, partition, offset, written in progress.result():
             next_offsets.setdefault(topic_id, {})[partition] = offset
+            furthest[partition] = max(offset, furthest.get(partition, 0))
+            if written / 1e6 - now > AHEAD_SECONDS:
+                ahead.setdefault(topic_id, {})[partition] = written / 1e6 - now
         known = {source: BucketState(state[0], frozenset(state[1] or ())) for source, state in states.result() if state}
-        rows = sum(self._count(session, source, known.get(source, BucketState())) for (source,) in sources.result())
+        rows = sum(
+            self._count(session, source, known.get(source, BucketState()), furthest) for (source,) in sources.result()
+        )
         rejected = {topic: self._count_rejected(session, topic, offsets) for topic, offsets in next_offsets.items()}
-        return CassandraReading(rows, {topic: dict(sorted(o.items())) for topic, o in next_offsets.items()}, rejected)
+        ordered = {topic: dict(sorted(offsets.items())) for topic, offsets in next_offsets.items()}
+        return CassandraReading(rows, ordered, rejected, ahead)
 
-    def _count(self, session: Session, source: str, state: BucketState) -> int:
+    def _count(self, session: Session, source: str, state: BucketState, progress: Mapping[int, int]) -> int:
         state = self._audit(session, source, state)
         listed = session.execute(
             self._prepared(session, "SELECT bucket FROM buckets WHERE source = ? AND bucket >= ?"), (source, state.next)
@@ -229,7 +246,12 @@ class CassandraHop:
         size = self._config.event.bucket_size
         total = state.full_buckets() * size
         for start in range(0, len(to_count), CHUNK):
-            counts = self._count_buckets(session, source, to_count[start : start + CHUNK])
+            buckets = to_count[start : start + CHUNK]
+            counts = (
+                self._count_finished(session, source, buckets, progress)
+                if len(to_count) <= EXACT_BUCKETS
+                else self._count_buckets(session, source, buckets)
+            )
             total += sum(counts.values())
             advanced = state.advanced(counts, size)
             if advanced != state:
@@ -261,6 +283,28 @@ class CassandraHop:
         )
         return {bucket: answer.result_or_exc.one()[0] for bucket, answer in zip(buckets, answers, strict=True)}
 
+    def _count_finished(
+        self, session: Session, source: str, buckets: Sequence[int], progress: Mapping[int, int]
+    ) -> dict[int, int]:
+        """Rows per bucket, but for those of a batch that the sink is still writing: they lie beyond ``progress``.
+
+        Of several topics ``progress`` has the furthest offset of each partition, so that no row of an earlier topic is
+        taken for one that is under way; nor is a row of a partition that has none.
+        """
+        statement = self._prepared(session, "SELECT position FROM events WHERE source = ? AND bucket = ?")
+        answers = execute_concurrent_with_args(
+            session, statement, [(source, bucket) for bucket in buckets], concurrency=CONCURRENT_READS
+        )
+
+        def finished(position: tuple[int, int] | None) -> bool:
+            end = None if position is None else progress.get(position[0])
+            return position is None or end is None or position[1] < end
+
+        return {
+            bucket: sum(finished(position) for (position,) in answer.result_or_exc)
+            for bucket, answer in zip(buckets, answers, strict=True)
+        }
+
     def _save(self, session: Session, source: str, state: BucketState) -> None:
         statement = self._prepared(session, "INSERT INTO counted (source, state) VALUES (?, ?)")
         session.execute(statement, (source, (state.next, state.open)))
@@ -280,5 +324,5 @@ class CassandraHop:
         for partition, (before, answer) in asked.items():
             offsets = [offset for (offset,) in answer.result()]
             known[partition] = before.advanced(offsets, next_offsets[partition])
-            total += before.rows + len(offsets)
+            total += before.rows + sum(offset < next_offsets[partition] for offset in offsets)
         return total
