@@ -51,7 +51,7 @@ def compare(scene: str, found: Mapping[str, Any] | None, wanted: str, defects: M
     rows = []
     for name, pattern in defects.items():
         named = next((text for text in sentences if re.search(pattern, text)), None)
-        caught = right and named is not None and outcome != Outcome.PASS.label
+        caught = right and named is not None
         rows.append(Row(scene, name, outcome, reason if named is None else named, caught, seconds))
     return rows
 

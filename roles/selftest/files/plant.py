@@ -1,9 +1,14 @@
 """Plant a defect in a running pipeline, and mend it.
 
     python plant.py CONFIG delete N            delete N rows that have just been written
+    python plant.py CONFIG overwrite           change a row, empty a column, write from the future, point elsewhere
+    python plant.py CONFIG reject N            delete N rows that have just been written, as if the sink refused them
+    python plant.py CONFIG empty N             delete N rows of the first bucket, which is full and counted no more
     python plant.py CONFIG repeat N            append N records of the topic to it once more
+    python plant.py CONFIG counterfeit         append two records once more, with another time and another text
     python plant.py CONFIG forge               a record of a stranger, and a row of an event that was never generated
     python plant.py CONFIG shift SKIP AGAIN    with the job away: let it skip SKIP records, and process AGAIN once more
+    python plant.py CONFIG expire N            with the job away: remove N records that it has not read
     python plant.py CONFIG purge               remove every record of the topic
     python plant.py CONFIG drop                delete the topic
     python plant.py CONFIG freeze PIDFILE S    stop the Python workers of a unit, for at most S seconds
@@ -12,7 +17,7 @@
     python plant.py CONFIG impersonate PIDFILE S   let the runtime take a process of ours for the unit's leader
     python plant.py CONFIG reveal PIDFILE      let it know the true one again
     python plant.py CONFIG end JSON            end the process that `hold` has left behind
-    python plant.py CONFIG mend JSON           undo what `delete`, `shift` and `forge` have printed
+    python plant.py CONFIG mend JSON           undo what was printed when rows were changed, deleted or forged
 
 Each prints one JSON object: what `mend` must know, and the process that was `left` behind, which ends by itself. Runs
 on the pipeline's host with its clients; takes them from PYTHONPATH.
@@ -35,6 +40,8 @@ from cassandra.cluster import Session
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from eventlog.config import Config, load
+from eventlog.contents import milliseconds
+from eventlog.event import EventFactory, format_time
 from eventlog.hops.cassandra import connect
 from eventlog.hops.kafka import KafkaHop
 from eventlog.spool import read_spool
@@ -44,6 +51,9 @@ STRANGER = "stranger"
 #: How far ahead of the producer the forged row is: a bucket that the producer does not reach in a self-test.
 AHEAD = 1_000_000
 COLUMNS = ("event_time", "level", "service", "message")
+ROW = f"source, bucket, seq, {', '.join(COLUMNS)}, position"
+#: How far in the future a row is written, in seconds.
+FUTURE = 3600.0
 
 
 class PlantError(Exception):
@@ -85,15 +95,81 @@ def bucket(config: Config, seq: int) -> int:
 
 def delete(config: Config, count: str) -> dict[str, Any]:
     """Delete the rows of the next events: they are certainly of the window that a drill has opened before."""
-    spool = read_spool(config.producer.spool)
-    wanted = range(spool.count + 1, spool.count + int(count) + 1)
+    keys = following(config, int(count))
     with tables(config) as session:
-        remove = session.prepare("DELETE FROM events WHERE source = ? AND bucket = ? AND seq = ?")
-        keys = [(spool.source, bucket(config, seq), seq) for seq in wanted]
         places = positions(session, keys)
-        for key in keys:
-            session.execute(remove, key)
+        remove(session, keys)
     return {"rows": places}
+
+
+def following(config: Config, count: int) -> list[tuple[str, int, int]]:
+    """Source, bucket and seq of the next events."""
+    spool = read_spool(config.producer.spool)
+    return [(spool.source, bucket(config, seq), seq) for seq in range(spool.count + 1, spool.count + count + 1)]
+
+
+def remove(session: Session, keys: Iterable[tuple[str, int, int]]) -> None:
+    """Delete rows."""
+    statement = session.prepare("DELETE FROM events WHERE source = ? AND bucket = ? AND seq = ?")
+    for key in keys:
+        session.execute(statement, key)
+
+
+def overwrite(config: Config) -> dict[str, Any]:
+    """Change the rows of the next four events, each in another way."""
+    keys = following(config, 4)
+    with tables(config) as session:
+        places = positions(session, keys)
+        future = int((time.time() + FUTURE) * 1_000_000)
+        level = session.execute(
+            session.prepare("SELECT level FROM events WHERE source = ? AND bucket = ? AND seq = ?"), keys[2]
+        ).one()[0]
+        partition, offset = places[3]
+        for key, using, column, value in (
+            (keys[0], "", "message", "planted"),
+            (keys[1], "", "service", None),
+            (keys[2], f"USING TIMESTAMP {future}", "level", level),
+            (keys[3], "", "position", (partition, offset + 1)),
+        ):
+            statement = session.prepare(
+                f"UPDATE events {using} SET {column} = ? WHERE source = ? AND bucket = ? AND seq = ?"
+            )
+            session.execute(statement, (value, *key))
+    return {"rows": places}
+
+
+def reject(config: Config, count: str) -> dict[str, Any]:
+    """Put the next events among the rejected records in the place of their rows."""
+    topic = KafkaHop(config, SECONDS).read()
+    planted = delete(config, count)
+    records = [[topic.topic_id, *place] for place in planted["rows"]]
+    with tables(config) as session:
+        insert = session.prepare(
+            "INSERT INTO rejected (topic_id, partition, offset, reason) VALUES (?, ?, ?, 'planted')"
+        )
+        for record in records:
+            session.execute(insert, record)
+    return {**planted, "rejected": records}
+
+
+def empty(config: Config, count: str) -> dict[str, Any]:
+    """Delete rows of the first bucket once it is full; they are of a time long before the window."""
+    source = read_spool(config.producer.spool).source
+    with tables(config) as session:
+        counted = session.prepare("SELECT state FROM counted WHERE source = ?")
+
+        def full() -> bool:
+            row = session.execute(counted, (source,)).one()
+            return bool(row and row[0] and row[0][0] > 0 and 0 not in (row[0][1] or ()))
+
+        await_value(full, "the first bucket is full")
+        select = session.prepare(
+            "SELECT source, bucket, seq, toUnixTimestamp(event_time), level, service, message, position"
+            " FROM events WHERE source = ? AND bucket = 0 LIMIT ?"
+        )
+        kept = [[*row] for row in session.execute(select, (source, int(count)))]
+        remove(session, [(row[0], row[1], row[2]) for row in kept])
+    return {"kept": kept}
 
 
 def positions(session: Session, keys: Iterable[tuple[str, int, int]]) -> list[list[int]]:
@@ -132,14 +208,17 @@ def mend(config: Config, planted: str) -> dict[str, Any]:
     """Write the rows that are missing, from the topic, and delete those that are forged."""
     found = json.loads(planted)
     with tables(config) as session:
-        insert = session.prepare(
-            f"INSERT INTO events (source, bucket, seq, {', '.join(COLUMNS)}, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        )
+        insert = session.prepare(f"INSERT INTO events ({ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+        for row in found.get("kept", []):
+            session.execute(insert, (*row[:-1], tuple(row[-1])))
+        for record in found.get("rejected", []):
+            session.execute(
+                session.prepare("DELETE FROM rejected WHERE topic_id = ? AND partition = ? AND offset = ?"), record
+            )
         for partition, offset, value in records(config, found.get("rows", [])):
             event = json.loads(value)
-            # The driver takes a timestamp as milliseconds since 1970; to the second is near enough for a mended row.
-            moment = int(time.mktime(time.strptime(event["event_time"][:19], "%Y-%m-%dT%H:%M:%S"))) * 1000
-            values = (moment, *(event[name] for name in COLUMNS[1:]))
+            # The driver takes a timestamp as milliseconds since 1970, too.
+            values = (milliseconds(event["event_time"].encode()), *(event[name] for name in COLUMNS[1:]))
             key = (event["source"], bucket(config, event["seq"]), event["seq"])
             session.execute(insert, (*key, *values, (partition, offset)))
         for source, seq in found.get("forged", []):
@@ -162,6 +241,19 @@ def repeat(config: Config, count: str) -> dict[str, Any]:
         places = positions(session, [(spool.source, bucket(config, seq), seq) for seq in newest])
     send(config, [(partition, value) for partition, _, value in records(config, places)])
     return {}
+
+
+def counterfeit(config: Config) -> dict[str, Any]:
+    """Send two of the next events once more, one with another event_time, one with another message."""
+    keys = following(config, 2)
+    with tables(config) as session:
+        places = positions(session, keys)
+    (first, _, later), (second, _, true) = records(config, places)
+    moment = (milliseconds(json.loads(later)["event_time"].encode()) or 0) / 1000 + 1
+    source, _, seq = keys[0]
+    another = EventFactory(source, len(later)).event(seq, format_time(moment).encode(), len(later))
+    send(config, [(first, another), (second, true[:-9] + b'planted"}')])
+    return {"rows": places}
 
 
 def send(config: Config, values: Iterable[tuple[int | None, bytes]]) -> None:
@@ -199,23 +291,27 @@ def unwritten(config: Config, session: Session, partition: int, start: int, end:
     return end
 
 
+def processed(config: Config, session: Session) -> tuple[dict[int, int], Mapping[int, int]]:
+    """Per partition the first offset that the job, which is away, has not processed, and the end."""
+    topic = KafkaHop(config, SECONDS).read()
+    rows = session.execute("SELECT topic_id, partition, next_offset FROM progress")
+    # What the killed sink had written without coming to say so is not waiting any more.
+    done = {
+        row.partition: unwritten(config, session, row.partition, row.next_offset, topic.partitions[row.partition])
+        for row in rows
+        if row.topic_id == topic.topic_id
+    }
+    return done, topic.partitions
+
+
 def shift(config: Config, skip: str, again: str) -> dict[str, Any]:
     """Commit other offsets than those that were processed; every other partition goes on where it stands."""
     admin = AdminClient(client(config))
     with tables(config) as session:
 
         def choice() -> tuple[dict[int, int], int, int] | None:
-            topic = KafkaHop(config, SECONDS).read()
-            rows = session.execute("SELECT topic_id, partition, next_offset FROM progress")
-            # What the killed sink had written without coming to say so is not waiting any more.
-            done = {
-                row.partition: unwritten(
-                    config, session, row.partition, row.next_offset, topic.partitions[row.partition]
-                )
-                for row in rows
-                if row.topic_id == topic.topic_id
-            }
-            ahead = [p for p, offset in done.items() if topic.partitions[p] - offset >= int(skip)]
+            done, ends = processed(config, session)
+            ahead = [p for p, offset in done.items() if ends[p] - offset >= int(skip)]
             behind = [p for p, offset in done.items() if offset >= int(again) and p not in ahead[:1]]
             return (done, ahead[0], behind[0]) if ahead and behind else None
 
@@ -231,14 +327,32 @@ def shift(config: Config, skip: str, again: str) -> dict[str, Any]:
     return {"rows": skipped}
 
 
+def expire(config: Config, count: str) -> dict[str, Any]:
+    """Remove the next records that the job would read, and leave some behind them, which show it the way."""
+    with tables(config) as session:
+
+        def choice() -> tuple[int, int] | None:
+            done, ends = processed(config, session)
+            behind = [(number, offset) for number, offset in done.items() if ends[number] - offset >= 2 * int(count)]
+            return behind[0] if behind else None
+
+        partition, offset = await_value(choice, "a partition with a backlog")
+    delete_records(config, {partition: offset + int(count)})
+    return {}
+
+
 def purge(config: Config) -> dict[str, Any]:
     """Remove all records, as a retention that is too short does."""
-    ends = KafkaHop(config, SECONDS).read().partitions
+    delete_records(config, KafkaHop(config, SECONDS).read().partitions)
+    return {}
+
+
+def delete_records(config: Config, ends: Mapping[int, int]) -> None:
+    """Remove the records of each partition before an offset."""
     wanted = [TopicPartition(config.kafka.topic, number, end) for number, end in ends.items()]
     admin = AdminClient(client(config))  # its answers come only as long as it lives
     for answer in admin.delete_records(wanted).values():
         answer.result(SECONDS)
-    return {}
 
 
 def drop(config: Config) -> dict[str, Any]:
@@ -358,7 +472,8 @@ def start_time(pid: int) -> int:
 
 
 COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = {
-    "delete": delete, "repeat": repeat, "forge": forge, "shift": shift, "purge": purge, "drop": drop,
+    "delete": delete, "overwrite": overwrite, "reject": reject, "empty": empty, "repeat": repeat,
+    "counterfeit": counterfeit, "forge": forge, "shift": shift, "expire": expire, "purge": purge, "drop": drop,
     "freeze": freeze, "thaw": thaw, "hold": hold, "impersonate": impersonate, "reveal": reveal, "end": end,
     "mend": mend,
 }  # fmt: skip

@@ -1,7 +1,9 @@
 """Planted on the search path of a drill's sampler: it then says of Cassandra what the file `lie.json` beside this asks.
+The books reader has the same search path.
 
 ``"frozen"``: the count of the moment in which the lie began, for ever. ``"slow"``: from then on every second row.
-``"boast"``: fifty rows more than there are. ``"blind"``: nothing can be read. Without the file it tells the truth.
+``"boast"``: fifty rows more than there are. ``"blind"``: nothing can be read. ``"deaf"``: the sampler tells the truth,
+but the books reader looks for the topic where no broker is. Without the file both tell the truth.
 """
 
 from __future__ import annotations
@@ -11,18 +13,32 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+LIE = Path(__file__).with_name("lie.json")
+
+
+def asked() -> str:
+    """The kind of the lie."""
+    return str(json.loads(LIE.read_text(encoding="utf-8"))) if LIE.exists() else "none"
+
+
+if "eventlog.books" in sys.orig_argv and asked() == "deaf":
+    from eventlog import topic_records
+
+    NO_BROKER = "127.0.0.1:1"
+    consumer = topic_records.Consumer
+    topic_records.Consumer = lambda properties: consumer({**properties, "bootstrap.servers": NO_BROKER})
+
 if "eventlog.sampler" in sys.orig_argv:
     from eventlog.hops.cassandra import CassandraHop, CassandraReading
     from eventlog.hops.probe import Unreadable
 
-    LIE = Path(__file__).with_name("lie.json")
     BOAST = 50  # rows
     honest = CassandraHop.read
     first: dict[str, int] = {}  # kind of lie → count when it began
 
     def told(count: int) -> int:
         """The count that is told instead. Raises Unreadable when the lie is that there is none."""
-        lie = json.loads(LIE.read_text(encoding="utf-8")) if LIE.exists() else "none"
+        lie = asked()
         begun = first.setdefault(lie, count)
         if lie == "blind":
             raise Unreadable("planted")
