@@ -64,7 +64,9 @@ def pass_window(rehearsal: Rehearsal) -> None:
         lambda: any(_passed(sample, target) for sample in rehearsal.samples if sample["time"] > target["at"]),
         until=until,
     )
-    rehearsal.note("window", state="closed", passed=passed, seconds=time.time() - began, **target)
+    steady = rehearsal.steady
+    reason = "" if passed or steady is None else observing.why_not_converged(rehearsal, steady)
+    rehearsal.note("window", state="closed", passed=passed, seconds=time.time() - began, reason=reason, **target)
 
 
 def _mark(rehearsal: Rehearsal, since: float) -> Snapshot | None:
@@ -102,18 +104,18 @@ def close_books(rehearsal: Rehearsal, limits: Mapping[str, int] | None = None) -
         rehearsal.note("books", error=str(error))
         rehearsal.say(live.line("books", f"cannot be read: {error}"))
         return
-    unclosed = [] if windows[-1]["passed"] else ["the window was not passed in time: records may still be on their way"]
+    if not windows[-1]["passed"]:
+        balanced = balanced.unpassed(float(windows[-1]["seconds"]), str(windows[-1]["reason"]))
     rehearsal.note(
         "books",
         **{
             **balanced.as_dict(),
-            "unclosed": [*balanced.unclosed, *unclosed],
             "excesses": [*balanced.excesses, *ledger.beyond(balanced, limits or {})],
         },
         seconds=time.time() - began,
     )
     rehearsal.say(live.line("books", balanced.summary()))
-    for text in [*balanced.losses, *balanced.excesses]:
+    for text in [*balanced.losses, *balanced.excesses, *balanced.unclosed]:
         rehearsal.say(live.continued(text))
     _conserve(rehearsal, balanced, float(windows[0]["at"]), float(windows[-1]["at"]))
 
@@ -151,8 +153,9 @@ def _read(rehearsal: Rehearsal, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
 def _conserve(rehearsal: Rehearsal, balanced: ledger.Ledger, opened: float, closed: float) -> None:
     """Check the law of counts at the close against what it left unexplained at the begin.
 
-    The table is read row by row after the progress, so what is written meanwhile makes a sample's sum too small, never
-    too large: of several samples the largest is the true one.
+    Rows, rejections and progress of a sample are of one moment, but where the rows come faster than they can be looked
+    at one by one: then some of them are ahead of the progress, which makes a sample's sum too small, never too large.
+    So of several samples the largest is the true one.
     """
     before = _copies([s for s in rehearsal.samples if float(s["time"]) <= opened][-LAW_SAMPLES:])
     unexplained = max((copies for copies, _ in before), default=0)
@@ -174,7 +177,7 @@ def _conserve(rehearsal: Rehearsal, balanced: ledger.Ledger, opened: float, clos
         cassandra=int(sample["cassandra"]["count"]),
         rejected=int(sample["cassandra"].get("rejected") or 0),
         repeated=balanced.repeated,
-        lag=int(sample["lag"]["count"]),
+        lag=int(sample["kafka"]["count"]) - _processed(sample),
         before=unexplained,
     )
     if 0 < law.residual <= balanced.deleted:
@@ -190,15 +193,17 @@ def _copies(samples: Iterable[Snapshot]) -> list[tuple[int, Snapshot]]:
     """Per healthy sample what the law leaves for further copies in the topic."""
     return [
         (
-            int(s["kafka"]["count"])
-            - int(s["lag"]["count"])
-            - int(s["cassandra"]["count"])
-            - int(s["cassandra"].get("rejected") or 0),
+            _processed(s) - int(s["cassandra"]["count"]) - int(s["cassandra"].get("rejected") or 0),
             s,
         )
         for s in samples
         if healthy(s)
     ]
+
+
+def _processed(sample: Snapshot) -> int:
+    """Records that the job has processed. Unlike the lag it needs no reading of Kafka, which is of another moment."""
+    return sum(int(offset) for offset in (sample["cassandra"].get("next_offsets") or {}).values())
 
 
 def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:

@@ -8,7 +8,7 @@ that lost it, names what is falsified, and puts the law of counts beside it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 Range = tuple[int, int]
@@ -120,6 +120,7 @@ class Entry:
     unexpected: dict[str, Ranges] = field(default_factory=dict)  #: seen at a hop although never handed to it
     altered: dict[str, dict[str, Ranges]] = field(default_factory=dict)  #: there, but not as made: per hop, by what
     deleted: Ranges = field(default_factory=list)  #: in the table, while the topic does not hold them any more
+    under_way: Ranges = field(default_factory=list)  #: missing at some hop, where they may still arrive
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,21 @@ class Ledger:
         """Further copies of records in the topic."""
         return sum(entry.repeated for entry in self.entries)
 
+    def unpassed(self, seconds: float, reason: str) -> Ledger:
+        """The ledger of a window that has not passed: what is missing may be on its way, so nothing of it is lost.
+
+        :param seconds: for which it was waited for.
+        :param reason: what it waits for.
+        """
+        entries = [replace(entry, missing={}, under_way=unite(*entry.missing.values())) for entry in self.entries]
+        texts = [
+            f"{entry.source} seq {show(entry.under_way)}: {number(size(entry.under_way))} have not arrived yet"
+            for entry in entries
+            if entry.under_way
+        ]
+        unclosed = [f"the window had not passed after {seconds:.0f} s: {reason}", *texts, *self.unclosed]
+        return replace(self, entries=entries, losses=[], unclosed=unclosed)
+
     def summary(self) -> str:
         """The one line of the terminal."""
         figures = {
@@ -164,6 +180,9 @@ class Ledger:
             "repeated": self.repeated,
             "rewritten": self.rewritten,
         }
+        waiting = sum(size(entry.under_way) for entry in self.entries)
+        if waiting:
+            figures["not arrived yet"] = waiting
         return f"window {number(self.window)} events: " + " · ".join(f"{k} {number(v)}" for k, v in figures.items())
 
     def as_dict(self) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _recovered(
         # Nothing was taken away in this drill, so there is nothing to split: only whether it converged.
         back = shapes.converged(rehearsal.samples, steady, since=began)
         found = recovery.Recovery(began, {"drained": None if back is None else back - began})
-    reason = _reason(rehearsal, steady) if found.total is None else ""
+    reason = why_not_converged(rehearsal, steady) if found.total is None else ""
     flush = recovery.flush(undos, rehearsal.samples, steady)
     record = rehearsal.note(
         "recovery",
@@ -193,7 +193,7 @@ def recovery_details(record: Mapping[str, Any]) -> list[str]:
     return texts + [f"{name} took {lengths[name]:.1f} s: {owner}" for name, owner in record["owners"].items()]
 
 
-def _reason(rehearsal: Rehearsal, steady: Steady) -> str:
+def why_not_converged(rehearsal: Rehearsal, steady: Steady) -> str:
     """What still keeps the pipeline from having converged."""
     samples = rehearsal.samples
     if not samples:

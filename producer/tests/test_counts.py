@@ -223,7 +223,7 @@ def test_a_snapshot_has_the_documented_shape(config: Config) -> None:
         "delivery_errors",
     }
     assert set(shape["kafka"]) == hop | {"partitions", "topic_id", "dead_letters"}
-    assert set(shape["cassandra"]) == hop | {"rejected", "next_offsets"}
+    assert set(shape["cassandra"]) == hop | {"rejected", "next_offsets", "ahead"}
     assert set(shape["lag"]) == hop
     assert set(shape["flink"]) == {
         *("reachable", "error", "age", "state", "tasks_running", "tasks_total", "written", "retried", "rejected")

@@ -41,8 +41,10 @@ class CassandraReading:
     """Rows of `events`; per topic id, the next offset to be processed per partition and the rows of `rejected`.
 
     All three are of one moment, that of the next offsets: rows and rejections of a batch that the sink has not finished
-    belong to the records that are still to be processed. ``ahead`` is, per topic id, by how many seconds the next offset
-    of a partition was written in the future, where it was: no later one shows before that time has come.
+    belong to the records that are still to be processed.
+
+    ``ahead`` is, per topic id, by how many seconds the next offset of a partition was written in the future, where it
+    was: no later one shows before that time has come.
     """
 
     count: int

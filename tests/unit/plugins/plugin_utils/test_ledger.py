@@ -60,6 +60,16 @@ def test_a_deleted_row_is_named_with_its_hop_and_place() -> None:
     ]
 
 
+def test_what_is_under_way_is_not_lost() -> None:
+    balanced = ledger.balance(books(cassandra=[[1, 60]])).unpassed(10.0, "lag is 50, steady is up to 20")
+    assert (balanced.lost, balanced.losses) == (0, [])
+    assert balanced.unclosed == [
+        "the window had not passed after 10 s: lag is 50, steady is up to 20",
+        "app-1 seq 61-110: 50 have not arrived yet",
+    ]
+    assert balanced.summary().endswith("lost 0 · repeated 0 · rewritten 0 · not arrived yet 50")
+
+
 def test_what_kafka_lost_is_not_blamed_on_the_job() -> None:
     balanced = ledger.balance(books(kafka=[[1, 39], [41, 120]], cassandra=[[1, 39], [41, 120]]))
     assert balanced.losses == ["app-1 seq 40: 1 acknowledged by Kafka, but not in the topic: lost in Kafka"]
