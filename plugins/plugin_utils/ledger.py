@@ -234,9 +234,9 @@ def balance(books: Mapping[str, Any]) -> Ledger:
 
 
 def _deleted(entries: Iterable[Entry], deleted: int) -> list[str]:
-    if not deleted:
-        return []
     rows = sum(size(entry.deleted) for entry in entries)
+    if not rows:
+        return []
     return [
         f"the topic no longer held {number(rows)} records of the window when the books were closed ({number(deleted)}"
         " were deleted from its stretch): their rows were compared with what the producer makes"
