@@ -14,6 +14,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
     live,
     observing,
     opening,
+    shapes,
     verdict,
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import HostError, quoted
@@ -99,7 +100,8 @@ def close_books(rehearsal: Rehearsal, limits: Mapping[str, int] | None = None) -
         return
     began = time.time()
     try:
-        balanced = ledger.balance(_read(rehearsal, request(rehearsal, windows[0], windows[-1])))
+        found = _read(rehearsal, request(rehearsal, windows[0], windows[-1]))
+        balanced = ledger.balance(found)
     except (RehearsalError, HostError, KeyError, TypeError, ValueError) as error:
         rehearsal.note("books", error=str(error))
         rehearsal.say(live.line("books", f"cannot be read: {error}"))
@@ -118,6 +120,34 @@ def close_books(rehearsal: Rehearsal, limits: Mapping[str, int] | None = None) -
     for text in [*balanced.losses, *balanced.excesses, *balanced.unclosed]:
         rehearsal.say(live.continued(text))
     _conserve(rehearsal, balanced, float(windows[0]["at"]), float(windows[-1]["at"]))
+    _judge_resumption(rehearsal, found.get("resumed"))
+
+
+def _resumption(rehearsal: Rehearsal) -> tuple[float, Mapping[str, int]] | None:
+    """When the job was started after its last savepoint (epoch seconds), and at which offsets that had ended."""
+    records = rehearsal.records
+    savepoints = [record for record in records if record.get("savepoint")]
+    if not savepoints:
+        return None
+    starts = [
+        float(receipt["time"])
+        for record in journal.of_kind(records, "undo")
+        for receipt in record["receipts"]
+        if receipt["unit"].startswith("flink") and float(receipt["time"]) > float(savepoints[-1]["time"])
+    ]
+    return (min(starts), savepoints[-1]["next_offsets"]) if starts else None
+
+
+def _judge_resumption(rehearsal: Rehearsal, seen: Mapping[str, int | None] | None) -> None:
+    """Journal whether the job went on exactly where its savepoint had ended."""
+    resumption = _resumption(rehearsal)
+    if resumption is None:
+        return
+    since, expected = resumption
+    check = shapes.same_offsets(expected, seen)
+    until = time.time()
+    rehearsal.note("observation", phase="resumption", since=since, until=until, samples=0, checks=[check.as_dict()])
+    rehearsal.say(live.line("resumption", live.checks_line([check])))
 
 
 def request(rehearsal: Rehearsal, first: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,10 +166,18 @@ def request(rehearsal: Rehearsal, first: Mapping[str, Any], last: Mapping[str, A
         "sources": {
             source: [begins.get(source, 1), end] for source, end in reached.items() if end >= begins.get(source, 1)
         },
+        **_resumed(rehearsal),
         "kafka_from": first["offsets"] if first["topic_id"] == last["topic_id"] else {},
         # The host's own clock stamped what the sink wrote.
         "since": float(first["at"]) + rehearsal.state.offset,
     }
+
+
+def _resumed(rehearsal: Rehearsal) -> dict[str, Any]:
+    resumption = _resumption(rehearsal)
+    if resumption is None:
+        return {}
+    return {"resumed": {"since": resumption[0] + rehearsal.state.offset, "offsets": resumption[1]}}
 
 
 def _read(rehearsal: Rehearsal, wanted: Mapping[str, Any]) -> Mapping[str, Any]:

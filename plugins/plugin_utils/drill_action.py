@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,7 +46,17 @@ class DrillAction(ActionBase):
             raise RehearsalError("no drill runs: begin one first (eventlog.drills.drill, tasks_from: begin)")
         rehearsal = Rehearsal.resume(str(path), self.host(), say)
         rehearsal.absorb(self.receipts(task_vars))
+        rehearsal.absorb_savepoint(self.savepoint(task_vars))
         return rehearsal
+
+    @staticmethod
+    def savepoint(task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the last graceful stop of the job said: ``savepoint``, ``next_offsets``, ``began``; else empty."""
+        try:
+            said = json.loads((task_vars.get("__flink_stop") or {}).get("stdout") or "{}")
+        except ValueError:
+            return {}
+        return said if isinstance(said, dict) else {}
 
     @staticmethod
     def receipts(task_vars: Mapping[str, Any]) -> list[Mapping[str, Any]]:

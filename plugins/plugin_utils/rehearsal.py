@@ -269,6 +269,15 @@ class Rehearsal:
             self.note("note", text="seen before the fault", receipts=looked)
         return self._judge_receipts(receipts.completed(receipt, seen) for receipt in new if receipts.kind(receipt))
 
+    def absorb_savepoint(self, found: Mapping[str, Any]) -> None:
+        """Journal, once, with which savepoint the job ended and at which offsets."""
+        path, began = found.get("savepoint"), float(found.get("began") or 0.0) - self.state.offset
+        if not path or began < float(self.records[0]["time"]):
+            return
+        if all(record.get("savepoint") != path for record in self.records):
+            text = f"the job ended with the savepoint {path}"
+            self.note("note", text=text, savepoint=path, next_offsets=found.get("next_offsets") or {})
+
     def note_untouched(self, intent: str) -> None:
         """Journal what a verb that should have taken units away has left alone: a fault that did not bite."""
         self._judge_receipts(receipts.untouched(self.records, intent, time.time()))

@@ -435,6 +435,24 @@ def same_positions(before: Snapshot, after: Snapshot, name: str) -> list[Check]:
     ]
 
 
+def same_offsets(expected: Mapping[str, int], seen: Mapping[str, int | None] | None) -> Check:
+    """Whether the job went on, in every partition, exactly where its savepoint had ended.
+
+    :param seen: the offsets of the first records that were read, or where the job stands in a partition without any;
+        None where that was not seen.
+    """
+    text = "from the savepoint's offsets"
+    if seen is None:
+        return Check("job", text, "not read", None, _shown(expected))
+    unseen = [partition for partition in expected if seen.get(partition) is None]
+    other = {p: seen.get(p) for p, at in expected.items() if p not in unseen and seen.get(p) != at}
+    if other:
+        return Check("job", text, "from others", False, f"{_shown(expected)} then {_shown(other)}")
+    if unseen:
+        return Check("job", text, "not seen in every partition", None, f"partition {', '.join(sorted(unseen))}")
+    return Check("job", text, "from exactly these", True, _shown(expected))
+
+
 def _shown(value: object) -> str:
     return " ".join(f"{k}:{v}" for k, v in sorted(value.items())) if isinstance(value, Mapping) else str(value)
 

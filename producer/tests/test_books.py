@@ -129,10 +129,17 @@ def test_rewrites_against_remembering_every_offset(
 
 def test_a_request_with_everything() -> None:
     request = Request.parse(
-        {"sources": {"a": [5, 9]}, "kafka_from": {"0": 3}, "kafka_to": {"0": 8}, "since": 1.5, "timeout": 20}
+        {
+            "sources": {"a": [5, 9]},
+            "kafka_from": {"0": 3},
+            "kafka_to": {"0": 8},
+            "since": 1.5,
+            "resumed": {"since": 2.5, "offsets": {"0": 7}},
+            "timeout": 20,
+        }
     )
-    assert request == Request({"a": (5, 9)}, {0: 3}, {0: 8}, 1.5, 20.0)
-    assert Request.parse({}) == Request(None, {}, None, 0.0, 300.0)
+    assert request == Request({"a": (5, 9)}, {0: 3}, {0: 8}, 1.5, (2.5, {0: 7}), 20.0)
+    assert Request.parse({}) == Request(None, {}, None, 0.0, None, 300.0)
 
 
 @pytest.mark.parametrize(

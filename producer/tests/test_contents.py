@@ -82,7 +82,9 @@ class Pipeline:
         contents = RowContents(originals[SOURCE])
         for _, row in sorted(self.rows.items()):
             contents.add(row, LATEST)
-        tables = books._TableBooks({SOURCE: contents}, IntervalSet(), {SOURCE: {}}, self.rejected, Rewrites(0, {}, {}))
+        tables = books._TableBooks(
+            {SOURCE: contents}, IntervalSet(), {SOURCE: {}}, self.rejected, Rewrites(0, {}, {}), {}
+        )
         spool = books._SpoolBooks(SOURCE, LAST, LAST, self.refused)
         end = {0: max(self.records, default=0) + 1}
         stretch = books._Stretch(end, end, SIZE)

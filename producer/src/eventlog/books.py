@@ -9,6 +9,8 @@ The request says which window, and the result says in which seqs each hop holds 
 the beginning to the end. Reading begins where the window began, or earlier.
 ``since``: epoch seconds, from when rewrites count and before which no event of the window was made; by default all that
 the sink's log still knows.
+``resumed``: ``{"since": epoch seconds, "offsets": {partition: offset}}``, when the job was started again and where it
+should have gone on; without it nothing is said about that.
 ``timeout``: seconds for all of it, 300 by default.
 
 The result's ranges are ``[[first, last], …]``, both included. A hop that could not be read holds nothing, and
@@ -35,6 +37,7 @@ from eventlog.hops.cassandra import SERVER_ERRORS, connect, explain
 from eventlog.hops.kafka import KafkaHop, KafkaReading
 from eventlog.hops.probe import Unreadable
 from eventlog.intervals import IntervalSet
+from eventlog.resumption import resumed_at
 from eventlog.spool import SpoolError, read_spool
 from eventlog.table_rows import Rejected, Rewrites, Tables
 from eventlog.topic_records import ReadError, SourceRuns, TopicRecords, read_topic
@@ -58,6 +61,7 @@ class Request:
     kafka_from: Mapping[int, int]
     kafka_to: Mapping[int, int] | None
     since: float
+    resumed: tuple[float, Mapping[int, int]] | None
     timeout: float
 
     @classmethod
@@ -65,16 +69,19 @@ class Request:
         """Raises RequestError."""
         if not isinstance(document, Mapping):
             raise RequestError("the request must be a JSON object")
-        unknown = sorted(set(document) - {"sources", "kafka_from", "kafka_to", "since", "timeout"})
+        unknown = sorted(set(document) - {"sources", "kafka_from", "kafka_to", "since", "resumed", "timeout"})
         if unknown:
             raise RequestError(f"{unknown[0]} is not a key of a books request")
         sources = document.get("sources")
-        kafka_to = document.get("kafka_to")
+        kafka_to, resumed = document.get("kafka_to"), document.get("resumed")
         return cls(
             None if sources is None else _windows(sources),
             _offsets("kafka_from", document.get("kafka_from") or {}),
             None if kafka_to is None else _offsets("kafka_to", kafka_to),
             _seconds("since", document.get("since", 0)),
+            None
+            if resumed is None
+            else (_seconds("resumed.since", resumed.get("since")), _offsets("resumed.offsets", resumed.get("offsets"))),
             _seconds("timeout", document.get("timeout", TIMEOUT)),
         )
 
@@ -108,6 +115,7 @@ class _TableBooks:
     reopened: Mapping[str, Mapping[int, int]]
     rejected: Sequence[Rejected]
     rewrites: Rewrites
+    first_offsets: Mapping[int, int]  #: of what was processed since the job was resumed, by partition
 
 
 def read_books(config: Config, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,6 +132,7 @@ def read_books(config: Config, request: Mapping[str, Any]) -> dict[str, Any]:
     ``deleted``: by partition the offsets that were to be read and that the topic does not hold any more.
     ``rejected``: record by record, ``own`` when it is an event of the window as the producer made it.
     ``reopened``: by source and bucket the rows of buckets that were taken for full.
+    ``resumed``: by partition the offset at which the job went on, None where that was not seen; None when not asked.
     ``unexpected``, ``rewritten``, ``totals`` and ``unclosed``.
 
     ``generated``, ``kafka`` and ``cassandra`` also hold what was seen outside the window.
@@ -152,7 +161,16 @@ def read_books(config: Config, request: Mapping[str, Any]) -> dict[str, Any]:
     held = (kafka and _try("kafka", [], topic.read)) or kafka
     stretch = _Stretch(end, held.partitions if held else {}, config.event.bytes)
     books = _Assembly(windows, spool, records, tables, stretch).books()
-    return {"time": round(time.time(), 3), "seconds": round(time.monotonic() - began, 3), **books, "unclosed": unclosed}
+    resumed = None
+    if wanted.resumed is not None and tables is not None:
+        resumed = resumed_at(config, wanted.resumed[1], tables.first_offsets)
+    return {
+        "time": round(time.time(), 3),
+        "seconds": round(time.monotonic() - began, 3),
+        **books,
+        "resumed": None if resumed is None else {str(partition): at for partition, at in resumed.items()},
+        "unclosed": unclosed,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,10 +331,11 @@ def _read_tables(config: Config, request: Request, originals: Mapping[str, Origi
         if known.spool is not None and known.spool.source in rows:
             beyond = tables.rows_after(known.spool.source, known.spool.made)
         if known.kafka is None:  # without the topic's id neither table can be asked for it
-            return _TableBooks(rows, beyond, reopened, [], Rewrites(0, {}, {}))
+            return _TableBooks(rows, beyond, reopened, [], Rewrites(0, {}, {}), {})
         rejected = tables.rejected(known.kafka.topic_id, request.kafka_from, known.end)
         rewrites = tables.rewrites(known.kafka.topic_id, request.since, time.time())
-        return _TableBooks(rows, beyond, reopened, rejected, rewrites)
+        first = tables.first_offsets(known.kafka.topic_id, request.resumed[0], time.time()) if request.resumed else {}
+        return _TableBooks(rows, beyond, reopened, rejected, rewrites, first)
     finally:
         session.cluster.shutdown()
 

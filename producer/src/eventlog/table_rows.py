@@ -118,15 +118,27 @@ class Tables:
 
         A batch of that time counts with those of its offsets that any earlier batch had, back to an hour before.
         """
+        return count_rewrites(self._batches(topic_id, since - HOUR, now), since)
+
+    def first_offsets(self, topic_id: str, since: float, now: float) -> dict[int, int]:
+        """Per partition the first offset of all that was processed from ``since`` to ``now`` (epoch seconds)."""
+        found: dict[int, int] = {}
+        for moment, _, partition, first, _ in self._batches(topic_id, since, now):
+            if moment >= since:
+                found[partition] = min(first, found.get(partition, first))
+        return found
+
+    def _batches(self, topic_id: str, since: float, now: float) -> list[tuple[float, str, int, int, int]]:
+        """What the sink's log says of the hours from ``since`` to ``now``: time, attempt, partition, first and last
+        offset of each batch, by time."""
         query = "SELECT id, attempt, topic_id, partition, first_offset, last_offset FROM ingest_log WHERE hour = ?"
-        hours = [(hour,) for hour in _hours(max(since - HOUR, now - LOG_KEPT), now)]
+        hours = [(hour,) for hour in _hours(max(since, now - LOG_KEPT), now)]
         rows = (row for answer in self._each(query, hours) for row in answer)
-        batches = sorted(
+        return sorted(
             (unix_time_from_uuid1(identifier), attempt, partition, first, last)
             for identifier, attempt, topic, partition, first, last in rows
             if topic == topic_id
         )
-        return count_rewrites(batches, since)
 
     def _one(self, query: str, arguments: tuple[Any, ...]) -> Any:
         return next(self._each(query, [arguments]))

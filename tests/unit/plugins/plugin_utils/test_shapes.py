@@ -361,3 +361,21 @@ def test_a_partition_that_stands_still_is_named() -> None:
         " so nothing newer shows"
     ]
     assert shapes.stuck_partitions(samples[:3]) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "ok", "text"),
+    [
+        ({"0": 301, "1": 275}, True, "from exactly these"),
+        ({"0": 300, "1": 275}, False, "from others"),
+        ({"0": 301, "1": 280}, False, "from others"),
+        ({"0": 301, "1": None}, None, "not seen in every partition"),
+        ({"0": 300, "1": None}, False, "from others"),
+        (None, None, "not read"),
+    ],
+)
+def test_the_job_goes_on_where_its_savepoint_ended(
+    seen: dict[str, int | None] | None, ok: bool | None, text: str
+) -> None:
+    check = shapes.same_offsets({"0": 301, "1": 275}, seen)
+    assert (check.ok, check.seen) == (ok, text)
