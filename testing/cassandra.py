@@ -240,13 +240,15 @@ class Tables:
         size = self._bucket_size
         for source, bucket in sorted({(event["source"], (event["seq"] - 1) // size) for event, _ in rows}):
             self.session.execute("INSERT INTO buckets (source, bucket) VALUES (%s, %s)", (source, bucket))
-        writes = []
+        batches: dict[tuple[str, int, int], BatchStatement] = {}
         for event, position in rows:
             key = (event["source"], (event["seq"] - 1) // size, event["seq"])
             when = datetime.fromisoformat(event["event_time"])
             columns = (when, event["level"], event["service"], event["message"], position)
-            writes.append((self._event, (*key, *columns)))
-        for succeeded, result in execute_concurrent(self.session, writes, concurrency=32):
+            batch = batches.setdefault((*key[:2], event["seq"] // 100), BatchStatement(BatchType.UNLOGGED))
+            batch.add(self._event, (*key, *columns))
+        writes = [(batch, None) for batch in batches.values()]
+        for succeeded, result in execute_concurrent(self.session, writes, concurrency=8):
             assert succeeded, result
 
     def change_row(self, source: str, seq: int, column: str, value: object, timestamp: int | None = None) -> None:

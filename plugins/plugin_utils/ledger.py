@@ -20,14 +20,10 @@ HOPS = (
     ("acked", "kafka", "acknowledged by Kafka, but not in the topic", "lost in Kafka"),
     ("kafka", "cassandra", "in Kafka, but not in Cassandra", "lost between Kafka and Cassandra"),
 )
-#: What may be wrong with something that is there, by hop and by the books reader's word for it. Any other word about a
-#: row is the columns of the event that are not as they were made: then the event is not in the table.
+#: What may be wrong with something that is there, by hop and by the books reader's word for it. Any other word is the
+#: fields of the event that are not as they were made: if those are of the row, the event is not in the table.
 ALTERED = {
-    "kafka": {
-        "bytes": "in Kafka, but not as the producer makes it",
-        "copies": "in Kafka in copies that differ",
-        "event_time": "in Kafka with an event_time at which it cannot have been made",
-    },
+    "kafka": {"copies": "in Kafka in copies that differ"},
     "cassandra": {
         "position": "in Cassandra, but Kafka holds no copy of it at the row's position",
         "position is null": "in Cassandra, but without the position of a copy in Kafka",
@@ -214,10 +210,16 @@ def balance(books: Mapping[str, Any]) -> Ledger:
             for hop, ranges in entry.unexpected.items()
         ]
         excesses += [
-            _sentence(entry, ranges, ALTERED[hop][what], f"falsified in {hop.capitalize()}", books)
+            _sentence(
+                entry,
+                ranges,
+                ALTERED[hop].get(what, f"in Kafka, but not as the producer makes it ({what})"),
+                f"falsified in {hop.capitalize()}",
+                books,
+            )
             for hop, found in entry.altered.items()
             for what, ranges in found.items()
-            if what in ALTERED[hop]
+            if hop == "kafka" or what in ALTERED[hop]
         ]
     if not entries:
         unclosed.append("the books hold no source: the producer did not say which events belong to the window")

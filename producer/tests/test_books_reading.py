@@ -147,7 +147,7 @@ def test_everything_that_was_changed_is_found(config: Config, pipeline: Pipeline
     pipeline.rejected = [Rejected(1, 5, "seq: missing"), Rejected(1, 50, "planted")]
     found, mine = read(config, pipeline)
     assert mine["altered"] == {
-        "kafka": {"bytes": [[10, 10]]},
+        "kafka": {"message": [[10, 10]]},
         "cassandra": {"message": [[7, 7]], "position": [[10, 10], [106, 106]]},
     }
     assert [(entry["seq"], entry["own"]) for entry in found["rejected"]] == [(None, False), (151, True)]

@@ -314,7 +314,7 @@ def test_records_that_were_falsified(books: Books) -> None:
     books.tables.add_events([(later, (0, end))])
     found = books.read(sources={books.source: [1, MADE]})
     assert found["sources"][books.source]["altered"] == {
-        "kafka": {"bytes": [[7, 7]], "copies": [[8, 8]]},
+        "kafka": {"message": [[7, 7]], "copies": [[8, 8]]},
         "cassandra": {},
     }
     assert [8, 0, end] in found["positions"][books.source]

@@ -141,22 +141,37 @@ def test_a_row_with_the_content_of_another_event() -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("value", "what"),
     [
-        made(7).replace(b"ERROR", b"FATAL"),
-        made(7)[:-3] + b'~"}',
-        made(8).replace(b'"seq":8', b'"seq":7'),
-        made(7) + b" ",
-        json.dumps(json.loads(made(7))).encode(),
-        b'{"source":"host-ab","seq":7}',
-        made(7).replace(b"T", b"t", 1),
-        made(7).replace(b"2026-", b"2026-13-", 1),
+        (made(7).replace(b"ERROR", b"FATAL"), "level"),
+        (made(7)[:-3] + b'~"}', "message"),
+        (made(7).replace(b"event_time", b"event_day_"), "event_time is null"),
+        (made(7).replace(b"T", b"t", 1), "event_time is null"),
+        (made(7).replace(b"2026-11-", b"2026-13-"), "event_time is null"),
+        (made(7) + b" ", "bytes"),
+        (json.dumps(json.loads(made(7))).encode(), "bytes"),
+        (made(7, size=384)[:-50] + b'"}', "bytes"),
+        (made(7)[:-1], "bytes"),
+        (b'{"source":"host-ab","seq":7}', "event_time is null, level is null, service is null, message is null"),
+        (
+            b'{"source":"host-ab","seq":7,"level":5,"message":["a"],"service":null,"event_time":3}',
+            "event_time is null,",
+        ),
     ],
 )
-def test_a_record_that_no_producer_made(value: bytes) -> None:
+def test_a_record_that_no_producer_made(value: bytes, what: str) -> None:
     pipeline = Pipeline()
     pipeline.records[106] = value
-    assert pipeline.altered()["kafka"] == {"bytes": [[7, 7]]}
+    ((found, seqs),) = pipeline.altered()["kafka"].items()
+    assert found.startswith(what)
+    assert seqs == [[7, 7]]
+
+
+def test_a_record_with_the_content_of_another_event() -> None:
+    pipeline = Pipeline()
+    pipeline.records[106] = made(8).replace(b'"seq":8', b'"seq":7')
+    (found,) = pipeline.altered()["kafka"]
+    assert "message" in found
 
 
 @pytest.mark.parametrize("seconds", [1.0, NOW - 90, NOW + 90])
@@ -189,7 +204,7 @@ def test_a_falsified_copy_that_replaced_the_row() -> None:
     forged = made(7)[:-3] + b'~"}'
     pipeline.rows[7] = row_of(forged, (0, pipeline.send(forged)))
     altered = pipeline.altered()
-    assert altered["kafka"] == {"bytes": [[7, 7]]}
+    assert altered["kafka"] == {"message": [[7, 7]]}
     assert altered["cassandra"] == {"message": [[7, 7]], "position": [[7, 7]]}
 
 

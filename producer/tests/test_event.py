@@ -40,6 +40,16 @@ def test_the_bounds_of_the_size_hold(size: int) -> None:
     assert decode(longest[0]).message
 
 
+@pytest.mark.parametrize("seq", [1, 99, 12_345_678_901])
+@pytest.mark.parametrize("size", [384, 1024, 4096])
+def test_an_event_can_be_told_by_its_fields(seq: int, size: int) -> None:
+    (data,) = EventFactory("host-ab", size).make(seq, 1, 1_795_000_000.0)
+    factory = EventFactory("host-ab", 1_000_000)
+    found = decode(data)
+    assert factory.event(seq, format_time(1_795_000_000.0).encode(), size) == data
+    assert factory.fields(seq, len(found.message)) == (found.level, found.service, found.message, size)
+
+
 def test_the_same_event_is_made_again() -> None:
     assert EventFactory("a", 1024).make(7, 5, 1.5) == EventFactory("a", 1024).make(7, 5, 1.5)
     assert EventFactory("a", 1024).make(7, 1, 1.5) != EventFactory("b", 1024).make(7, 1, 1.5)

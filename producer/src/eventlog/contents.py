@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
+
 from eventlog.config import EVENT_BYTES_MAX, EVENT_BYTES_MIN
 from eventlog.event import EventFactory
 from eventlog.intervals import IntervalSet
@@ -30,9 +32,9 @@ _TIME = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
-#: How records of the topic differ from what they should be, as the books name it.
-BYTES, COPIES, EVENT_TIME = "bytes", "copies", "event_time"
-#: How rows do, beside the names of the columns with the event's own content.
+#: What is wrong with records and rows, as the books name it, beside the names of the event's own fields: a record of
+#: other bytes with the same fields, and one that differs from an earlier copy; a row's position and time of writing.
+BYTES, COPIES = "bytes", "copies"
 POSITION, FUTURE = "position", "future"
 
 
@@ -76,12 +78,21 @@ class Original:
     def record(self, seq: int, value: bytes, when: bytes | None) -> int | str:
         """The content of a record that names this seq, and ``when`` as its time; or what is wrong with it."""
         size = len(value)
-        if when is None or not EVENT_BYTES_MIN <= size <= EVENT_BYTES_MAX:
+        if when is not None and EVENT_BYTES_MIN <= size <= EVENT_BYTES_MAX:
+            moment = milliseconds(when)
+            if self.sensible(moment) and value == self._factory.event(seq, when, size):
+                return _content(moment or 0, size)
+        return self._wrong(seq, value)
+
+    def _wrong(self, seq: int, value: bytes) -> str:
+        """The fields of a record that the producer cannot have made so."""
+        try:
+            document = orjson.loads(value)
+        except orjson.JSONDecodeError:
             return BYTES
-        moment = milliseconds(when)
-        if moment is None or value != self._factory.event(seq, when, size):
-            return BYTES
-        return _content(moment, size) if self.sensible(moment) else EVENT_TIME
+        when, *texts = (document.get(name) for name in ("event_time", "level", "service", "message"))
+        moment = milliseconds(when.encode(errors="replace")) if isinstance(when, str) else None
+        return self.differing((seq, moment, *(text if isinstance(text, str) else None for text in texts))) or BYTES
 
     def row(self, row: Row) -> int:
         """The content of a row, 0 when the producer cannot have made it so."""
@@ -97,7 +108,7 @@ class Original:
         """The columns that the producer cannot have made so, and which of them are null."""
         seq, moment, *found = row[:5]
         made = self._factory.fields(seq, len(found[2] or ""))
-        wrong = [] if self.sensible(moment) else [_named(EVENT_TIME, moment)]
+        wrong = [] if self.sensible(moment) else [_named("event_time", moment)]
         columns = zip(("level", "service", "message"), found, made[:3], strict=True)
         return ", ".join(wrong + [_named(name, value) for name, value, wanted in columns if value != wanted])
 
@@ -130,8 +141,8 @@ class RecordContents:
     def wrong_places(self) -> dict[int, set[int]]:
         """Per partition the offsets at which no event stands as it was made."""
         places: dict[int, set[int]] = defaultdict(set)
-        for what in (BYTES, EVENT_TIME):
-            for _, partition, offset in self.falsified.get(what, ()):
+        for what, copies in self.falsified.items():
+            for _, partition, offset in copies if what != COPIES else ():
                 places[partition].add(offset)
         return places
 
@@ -198,7 +209,7 @@ class RowContents:
                 if seq not in fallen and _size(content) != size:
                     self.altered["message"].add(seq, seq)
             elif content != expected:
-                differing = [EVENT_TIME] if content >> _SIZE_BITS != expected >> _SIZE_BITS else []
+                differing = ["event_time"] if content >> _SIZE_BITS != expected >> _SIZE_BITS else []
                 differing += ["message"] if _size(content) != _size(expected) else []
                 self.altered[", ".join(differing)].add(seq, seq)
 
