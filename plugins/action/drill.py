@@ -66,7 +66,7 @@ ARGUMENTS: dict[str, Any] = {
     "limits": {"type": "dict", "default": {}},
     "gate": {"type": "bool", "default": True},
     "guard": {"type": "dict", "default": {}},
-    "owner": {"type": "dict", "default": {}},
+    "holder": {"type": "dict", "default": {}},
     "force": {"type": "bool", "default": False},
     "streaming": {"type": "bool"},
     "intent": {"type": "str"},
@@ -89,7 +89,7 @@ REQUIRED_IF = [
     ("step", "table", ("runs", "since")),
     ("step", "report", ("runs", "run")),
     ("step", "index", ("runs",)),
-    ("step", "heal", ("folder", "config", "python", "pythonpath")),
+    ("step", "heal", ("holder", "folder", "config", "python", "pythonpath")),
 ]
 
 _NOTHING_RUNS: dict[str, Any] = {"changed": False, "skipped": True, "msg": "no drill runs"}
@@ -170,18 +170,18 @@ class ActionModule(DrillAction):
         return {"changed": False}
 
     def _leftover(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Whether a killed drill has left the lock, and whose it was."""
-        owner = healing.leftover(self.host(), args["folder"], force=args["force"])
-        if owner is None:
+        """Take over the lock that a killed drill has left; whose it was is in the new ``holder``."""
+        holder = healing.take_over(self.host(), args["folder"], force=args["force"])
+        if holder is None:
             say(live.line("heal", "nothing to heal: no drill holds this pipeline"))
         else:
-            say(live.line("heal", f"drill {owner.get('drill', '?')} was killed; restoring what ran before it"))
-        return {"changed": False, "leftover": owner is not None, "owner": owner or {}}
+            say(live.line("heal", f"drill {holder['drill']} was killed; restoring what ran before it"))
+        return {"changed": False, "leftover": holder is not None, "holder": holder or {}}
 
     def _heal(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Close what a killed drill has left behind."""
         text = healing.heal(
-            args["owner"],
+            args["holder"],
             args["guard"],
             self.host(),
             say,

@@ -22,7 +22,7 @@ options:
       - V(settle) waits for convergence and says what is still away, V(window) waits for the end of the window.
       - V(disk) measures what Kafka and Cassandra hold on disk, V(books) closes the books.
       - V(finish) judges, reports and releases the lock.
-      - V(leftover) says whether a killed drill has left its lock, V(heal) closes its journal.
+      - V(leftover) takes over the lock that a killed drill has left, V(heal) closes its journal.
       - V(plant) plants records that cannot become rows, V(find) judges where they ended up.
       - V(table) shows several drills in a table, V(report) renders a run's reports again, V(index) the page of all runs.
     type: str
@@ -53,7 +53,7 @@ options:
   gate: {description: Whether a verdict other than PASS fails the task., type: bool, default: true}
   streaming: {description: The stream was resumed or paused by the task before., type: bool}
   guard: {description: What the guard said., type: dict, default: {}}
-  owner: {description: The lock's owner., type: dict, default: {}}
+  holder: {description: Who holds the lock., type: dict, default: {}}
   force: {description: Heal also after a controller elsewhere., type: bool, default: false}
   flushed: {description: Whether the tables were flushed to disk right before., type: bool, default: false}
   task: {description: Name of the task that failed., type: str}

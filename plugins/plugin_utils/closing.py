@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import HostError, quoted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import Conservation
+from ansible_collections.eventlog.drills.plugins.plugin_utils.lock import Lock
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.report import render_run
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, healthy
@@ -201,17 +203,19 @@ def _copies(samples: Iterable[Snapshot]) -> list[tuple[int, Snapshot]]:
     ]
 
 
-def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:
+def conclude(rehearsal: Rehearsal, runs: Path, *, holder: str = "") -> Verdict:
     """Judge, write the verdict and every report, end the sampler and release the lock.
 
+    :param holder: id of who holds the lock; the drill itself unless somebody finishes in its place.
     :raises RehearsalError: the reports cannot be written.
     """
+    lock, mine = Lock(rehearsal.state.folder), holder or rehearsal.state.lock
     try:
         rehearsal.note_expired_lease()
+        _note_lost_lock(rehearsal, lock, mine)
         rehearsal.stop_sampler()
-        rehearsal.host.run(opening.release_script(rehearsal.state.folder))
     except HostError as error:
-        rehearsal.note("note", text=f"the lock could not be released: {error}")
+        rehearsal.note("note", text=f"the host could not be asked at the close: {error}")
     rehearsal.live_settings()
     found = verdict.judge(rehearsal.records)
     rehearsal.note("verdict", **found.as_dict())
@@ -220,6 +224,10 @@ def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:
         order = Story.read(rehearsal.run, runs).order
     except (OSError, journal.JournalError) as error:
         raise RehearsalError(f"verdict {found.outcome.label}, but its reports cannot be written: {error}") from error
+    finally:
+        # Not before everything is written: whoever waits for the pipeline may move what belongs to this run.
+        with contextlib.suppress(HostError):  # its holder ends now, so the next drill takes it over
+            lock.release(rehearsal.host, mine)
     if order:
         rehearsal.say(live.line("order", order))
     rehearsal.say(live.line("verdict", f"{found.outcome.label}   {found.reason}"))
@@ -227,6 +235,14 @@ def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:
         rehearsal.say(live.continued(f"also: {text}"))
     rehearsal.say(live.line("report", _shown_path(path)))
     return found
+
+
+def _note_lost_lock(rehearsal: Rehearsal, lock: Lock, mine: str) -> None:
+    """Journal that somebody else has taken the pipeline while the drill ran."""
+    now = lock.look(rehearsal.host)
+    if now is None or now.get("id") != mine:
+        taker = f"by {now.get('controller')} pid {now.get('pid')}" if now else "and released"
+        rehearsal.note("lease", state="lost", text=f"taken {taker}")
 
 
 def _shown_path(path: Path) -> str:

@@ -48,6 +48,7 @@ class State:
     cursor: int = 0  #: bytes of the host's samples that were fetched
     sampler_pid: int = 0
     sampler_start: int = 0
+    lock: str = ""  #: id of the holder of the pipeline's lock that this drill is
     settled: float = 0.0  #: when nothing was left to wait for but the books, seconds since the epoch; 0 before
 
     @property

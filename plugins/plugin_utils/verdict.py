@@ -209,6 +209,8 @@ def _from_lease(record: Mapping[str, Any]) -> list[_Finding]:
         ]
     if record.get("state") == "expired":
         return [(Outcome.INVALID, f"the lease ran out and undid the fault: {record.get('text')}")]
+    if record.get("state") == "lost":
+        return [(Outcome.INVALID, f"the lock of the drill was lost while it ran: {record.get('text')}")]
     return []
 
 
