@@ -38,6 +38,7 @@ ARGUMENTS: dict[str, Any] = {
             "disk",
             "books",
             "finish",
+            "free",
             "leftover",
             "heal",
             "plant",
@@ -68,6 +69,8 @@ ARGUMENTS: dict[str, Any] = {
     "guard": {"type": "dict", "default": {}},
     "holder": {"type": "dict", "default": {}},
     "force": {"type": "bool", "default": False},
+    "unhealed": {"type": "bool", "default": False},
+    "breaks": {"type": "bool", "default": False},
     "streaming": {"type": "bool"},
     "intent": {"type": "str"},
     "run": {"type": "str"},
@@ -83,6 +86,7 @@ REQUIRED_IF = [
     ("step", "begin", ("name", "title", "runs", "root", "folder", "config", "python", "pythonpath", "settings_script")),
     ("step", "trouble", ("task", "message")),
     ("step", "finish", ("runs",)),
+    ("step", "free", ("folder",)),
     ("step", "leftover", ("folder",)),
     ("step", "plant", ("script",)),
     ("step", "find", ("script",)),
@@ -108,6 +112,7 @@ class ActionModule(DrillAction):
             "begin": self._begin,
             "steady": self._steady,
             "guarded": self._guarded,
+            "free": self._free,
             "leftover": self._leftover,
             "heal": self._heal,
             "plant": self._plant,
@@ -168,6 +173,12 @@ class ActionModule(DrillAction):
         rehearsal.note("lease", **guard)
         say(live.line("lease", f"{guard['seconds']:.0f} s armed for {', '.join(guard['units'])}"))
         return {"changed": False}
+
+    def _free(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """See that no drill holds the pipeline, or that it may be touched all the same."""
+        allowed = {name: args[name] for name in ("force", "unhealed", "breaks")}
+        why = healing.refusal(self.host(), args["folder"], **allowed)
+        return {"changed": False, "failed": bool(why), "msg": why}
 
     def _leftover(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Take over the lock that a killed drill has left; whose it was is in the new ``holder``."""

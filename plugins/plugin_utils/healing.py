@@ -43,6 +43,28 @@ def take_over(host: Host, folder: str, *, force: bool = False) -> Holder | None:
     )
 
 
+def refusal(host: Host, folder: str, *, force: bool, unhealed: bool, breaks: bool) -> str:
+    """Why nobody may touch the pipeline now, empty when no drill holds it.
+
+    :param force: touch it whoever holds it.
+    :param unhealed: touch it also before a killed drill was healed: nothing that its guard does would be in the way.
+    :param breaks: take away a lock that does not keep from touching it, guard and sampler with it.
+    """
+    lock = Lock(folder)
+    try:
+        seen = lock.look(host)
+        if seen is None:
+            return ""
+        if not force and not (unhealed and is_gone(seen)):
+            return f"{described(seen)} (nothing was touched; -e drill_force=true acts all the same)"
+        mine = holder(str(seen.get("drill", "?")))
+        if breaks and lock.take_over(host, seen, mine):
+            lock.release(host, mine["id"])
+    except HostError:
+        pass  # no drill holds what is not there, and whatever comes next says that the host does not answer
+    return ""
+
+
 def heal(
     mine: Holder,
     guard: Mapping[str, Any],

@@ -274,7 +274,8 @@ class Rehearsal:
         self._judge_receipts(receipts.untouched(self.records, intent, time.time()))
 
     def _judge_receipts(self, found: Iterable[Mapping[str, Any]]) -> list[Record]:
-        fresh = [receipts.judged(receipt) for receipt in found]
+        known = self.records
+        fresh = [{**receipts.judged(receipt), "outside": receipts.outside(receipt, known)} for receipt in found]
         records = []
         for kind in ("fault", "undo"):
             chosen = [receipt for receipt in fresh if receipts.kind(receipt) == kind]

@@ -104,6 +104,7 @@ def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
 #: Marks findings that are losses: they make a FAIL and rank above a fault that did not bite.
 _LOSS = "loss"
 _Finding = tuple[Outcome | str, str]
+_OUTSIDE = "the fault was undone from outside"
 
 
 def _findings(records: Sequence[Mapping[str, Any]]) -> list[_Finding]:
@@ -112,6 +113,8 @@ def _findings(records: Sequence[Mapping[str, Any]]) -> list[_Finding]:
         reader = _READERS.get(str(record.get("kind")))
         if reader is not None:
             findings += reader(record)
+    if any(record.get("kind") == "lease" and record.get("state") == "expired" for record in records):
+        findings = [found for found in findings if not found[1].startswith(_OUTSIDE)]  # it was the guard
     kinds = {str(record.get("kind")) for record in records}
     refused = any(outcome is Outcome.INVALID for outcome, _ in findings) and "window" not in kinds
     if not refused:
@@ -146,11 +149,17 @@ def _from_fault(record: Mapping[str, Any]) -> list[_Finding]:
 
 
 def _from_undo(record: Mapping[str, Any]) -> list[_Finding]:
-    return [
+    findings: list[_Finding] = [
+        (Outcome.INVALID, f"{_OUTSIDE}: {receipt['outside']}")
+        for receipt in record.get("receipts", [])
+        if receipt.get("outside")
+    ]
+    findings += [
         (Outcome.FAIL, f"{receipt['unit']} did not come back: {receipt['why']}")
         for receipt in record.get("receipts", [])
         if not receipt.get("ok")
     ]
+    return findings
 
 
 def _from_observation(record: Mapping[str, Any]) -> list[_Finding]:

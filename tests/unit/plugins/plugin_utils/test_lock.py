@@ -169,3 +169,36 @@ def test_another_user_s_process_that_proc_hides_is_not_gone(monkeypatch: pytest.
     monkeypatch.setattr(lock, "read_member", lambda pid: None)
     monkeypatch.setattr(os, "kill", refused)
     assert not lock.is_gone(lock.holder("flink"))
+
+
+def refusal(free: Lock, **allowed: bool) -> str:
+    return healing.refusal(local(), free.folder, **{"force": False, "unhealed": False, "breaks": False, **allowed})
+
+
+def test_a_pipeline_that_a_drill_holds_is_not_touched(free: Lock) -> None:
+    assert refusal(free) == ""
+    local().run(free.take_script(lock.holder("kafka")))
+
+    assert refusal(free).startswith("drill kafka (pid ")
+    assert "drill kafka (pid " in refusal(free, unhealed=True, breaks=True)
+    assert refusal(free, force=True) == ""
+    assert free.look(local()) is not None
+
+
+def test_what_a_killed_drill_has_left_is_healed_before_anything_is_taken_away(free: Lock) -> None:
+    local().run(free.take_script(gone()))
+
+    wanted = "drill flink was killed and has left its lock: ansible-playbook playbooks/heal.yml"
+    assert refusal(free).startswith(wanted)
+    assert refusal(free, breaks=True).startswith(wanted)
+    assert refusal(free, unhealed=True) == ""
+
+
+@pytest.mark.parametrize(("left", "allowed"), [(False, "force"), (True, "unhealed")])
+def test_a_pipeline_that_is_taken_away_takes_the_lock_with_it(free: Lock, left: bool, allowed: str) -> None:
+    local().run(free.take_script(gone() if left else lock.holder("kafka")))
+    lease = Path(free.folder) / "lease"
+    lease.touch()
+
+    assert refusal(free, breaks=True, **{allowed: True}) == ""
+    assert (free.look(local()), lease.exists()) == (None, False)

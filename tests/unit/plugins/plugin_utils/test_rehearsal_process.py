@@ -426,6 +426,16 @@ def test_an_expired_lease_makes_the_run_invalid(stage: Stage) -> None:
     assert found.reason == "the lease ran out and undid the fault: flink-jobmanager started"
 
 
+def test_a_fault_undone_from_outside_makes_the_run_invalid(stage: Stage) -> None:
+    rehearsal = stage.begin()
+    rehearsal.absorb([receipt("stopped")])
+    by_hand = receipt("started")["after"]
+    rehearsal.absorb([receipt("started", before=by_hand)])
+    found = stage.finish(rehearsal)
+    assert found.outcome is Outcome.INVALID
+    assert found.reason.startswith("the fault was undone from outside: flink-jobmanager pid 4799 ran again")
+
+
 def test_receipts_are_journalled_once_and_on_this_machines_clock(stage: Stage) -> None:
     rehearsal = stage.begin()
     rehearsal.save(offset=100.0)
