@@ -82,5 +82,5 @@ def containers(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         found.play("site", seconds=1200)
         yield found
     finally:
-        found.play("teardown", teardown_purge=True, expect=None)
+        found.play("teardown", teardown_purge=True, drill_force=True, expect=None)
     assert found.containers() == []

@@ -149,7 +149,7 @@ class Warm:
 def remove(pipeline: Pipeline) -> None:
     """Purge a pipeline, in whatever state; nothing of it is left."""
     if pipeline.root.exists():
-        pipeline.play("teardown", teardown_purge=True, expect=None)
+        pipeline.play("teardown", teardown_purge=True, drill_force=True, expect=None)
     assert pipeline.processes() == []
     assert not pipeline.root.exists()
     assert pipeline.left() == []

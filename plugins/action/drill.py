@@ -38,6 +38,7 @@ ARGUMENTS: dict[str, Any] = {
             "disk",
             "books",
             "finish",
+            "free",
             "leftover",
             "heal",
             "plant",
@@ -68,8 +69,10 @@ ARGUMENTS: dict[str, Any] = {
     "limits": {"type": "dict", "default": {}},
     "gate": {"type": "bool", "default": True},
     "guard": {"type": "dict", "default": {}},
-    "owner": {"type": "dict", "default": {}},
+    "holder": {"type": "dict", "default": {}},
     "force": {"type": "bool", "default": False},
+    "unhealed": {"type": "bool", "default": False},
+    "breaks": {"type": "bool", "default": False},
     "streaming": {"type": "bool"},
     "intent": {"type": "str"},
     "run": {"type": "str"},
@@ -85,13 +88,14 @@ REQUIRED_IF = [
     ("step", "begin", ("name", "title", "runs", "root", "folder", "config", "python", "pythonpath", "settings_script")),
     ("step", "trouble", ("task", "message")),
     ("step", "finish", ("runs",)),
+    ("step", "free", ("folder",)),
     ("step", "leftover", ("folder",)),
     ("step", "plant", ("script",)),
     ("step", "find", ("script",)),
     ("step", "table", ("runs", "since")),
     ("step", "report", ("runs", "run")),
     ("step", "index", ("runs",)),
-    ("step", "heal", ("folder", "config", "python", "pythonpath")),
+    ("step", "heal", ("holder", "folder", "config", "python", "pythonpath")),
 ]
 
 _NOTHING_RUNS: dict[str, Any] = {"changed": False, "skipped": True, "msg": "no drill runs"}
@@ -110,6 +114,7 @@ class ActionModule(DrillAction):
             "begin": self._begin,
             "steady": self._steady,
             "guarded": self._guarded,
+            "free": self._free,
             "leftover": self._leftover,
             "heal": self._heal,
             "plant": self._plant,
@@ -151,6 +156,9 @@ class ActionModule(DrillAction):
             rehearsal = opening.begin(options, self.host(), say)
         except opening.LeftoverError as error:
             return {"changed": False, "leftover": True, "msg": str(error)}
+        refused = self._refused(rehearsal)
+        if refused:
+            return refused
         return {
             "changed": True,
             "run": str(rehearsal.run.path),
@@ -161,11 +169,16 @@ class ActionModule(DrillAction):
         """Find the steady state, check the plan and open the books; a drill that is refused ends here."""
         rehearsal = self.rehearsal(task_vars)
         opening.find_steady(rehearsal)
+        return self._refused(rehearsal) or {"changed": False}
+
+    @staticmethod
+    def _refused(rehearsal: Rehearsal) -> dict[str, Any]:
+        """Conclude a drill that was refused before it touched anything; empty when it was not."""
         refused = opening.refusal(rehearsal)
-        if refused:
-            closing.conclude(rehearsal, rehearsal.run.path.parent)
-            return {"failed": True, "msg": f"the drill is refused, nothing was touched: {refused}"}
-        return {"changed": False}
+        if not refused:
+            return {}
+        closing.conclude(rehearsal, rehearsal.run.path.parent)
+        return {"failed": True, "msg": f"the drill is refused, nothing was touched: {refused}"}
 
     def _guarded(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Journal that the guard is armed."""
@@ -175,19 +188,25 @@ class ActionModule(DrillAction):
         say(live.line("lease", f"{guard['seconds']:.0f} s armed for {', '.join(guard['units'])}"))
         return {"changed": False}
 
+    def _free(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """See that no drill holds the pipeline, or that it may be touched all the same."""
+        allowed = {name: args[name] for name in ("force", "unhealed", "breaks")}
+        why = healing.refusal(self.host(), args["folder"], **allowed)
+        return {"changed": False, "failed": bool(why), "msg": why}
+
     def _leftover(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Whether a killed drill has left the lock, and whose it was."""
-        owner = healing.leftover(self.host(), args["folder"], force=args["force"])
-        if owner is None:
+        """Take over the lock that a killed drill has left; whose it was is in the new ``holder``."""
+        holder = healing.take_over(self.host(), args["folder"], force=args["force"])
+        if holder is None:
             say(live.line("heal", "nothing to heal: no drill holds this pipeline"))
         else:
-            say(live.line("heal", f"drill {owner.get('drill', '?')} was killed; restoring what ran before it"))
-        return {"changed": False, "leftover": owner is not None, "owner": owner or {}}
+            say(live.line("heal", f"drill {holder['drill']} was killed; restoring what ran before it"))
+        return {"changed": False, "leftover": holder is not None, "holder": holder or {}}
 
     def _heal(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Close what a killed drill has left behind."""
         text = healing.heal(
-            args["owner"],
+            args["holder"],
             args["guard"],
             self.host(),
             say,
@@ -312,9 +331,13 @@ class ActionModule(DrillAction):
 
     def _finish(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Judge, report and let go."""
-        if _running(task_vars) is None:
-            return _NOTHING_RUNS
-        rehearsal = self.rehearsal(task_vars)
+        try:
+            if _running(task_vars) is None:
+                return _NOTHING_RUNS
+            rehearsal = self.rehearsal(task_vars)
+        except JournalError:
+            # A journal that cannot be read gets a verdict all the same, and the lock is given back.
+            rehearsal = Rehearsal.resume(str(task_vars["ansible_facts"]["drill_run"]), self.host(), say)
         found = closing.conclude(rehearsal, Path(args["runs"]))
         failed = args["gate"] and found.outcome is not Outcome.PASS
         return {

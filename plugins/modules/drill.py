@@ -22,12 +22,13 @@ options:
       - V(settle) waits for convergence and says what is still away, V(window) waits for the end of the window.
       - V(disk) measures what Kafka and Cassandra hold on disk, V(books) closes the books.
       - V(finish) judges, reports and releases the lock.
-      - V(leftover) says whether a killed drill has left its lock, V(heal) closes its journal.
+      - V(free) fails while a drill holds the pipeline.
+      - V(leftover) takes over the lock that a killed drill has left, V(heal) closes its journal.
       - V(plant) plants records that cannot become rows, V(find) judges where they ended up.
       - V(table) shows several drills in a table, V(report) renders a run's reports again, V(index) the page of all runs.
     type: str
     required: true
-    choices: [begin, steady, guarded, receipts, trouble, settle, window, disk, books, finish, leftover, heal, plant, find, table, report, index]
+    choices: [begin, steady, guarded, receipts, trouble, settle, window, disk, books, finish, free, leftover, heal, plant, find, table, report, index]
   intent: {description: "The verb of the task before, for check mode.", type: str}
   name: {description: Name of the drill., type: str}
   title: {description: Title of the drill., type: str}
@@ -55,8 +56,10 @@ options:
   gate: {description: Whether a verdict other than PASS fails the task., type: bool, default: true}
   streaming: {description: The stream was resumed or paused by the task before., type: bool}
   guard: {description: What the guard said., type: dict, default: {}}
-  owner: {description: The lock's owner., type: dict, default: {}}
-  force: {description: Heal also after a controller elsewhere., type: bool, default: false}
+  holder: {description: Who holds the lock., type: dict, default: {}}
+  force: {description: Act also when it is not known that the lock's holder is gone., type: bool, default: false}
+  unhealed: {description: Act also before what a killed drill has left is healed., type: bool, default: false}
+  breaks: {description: Take away the lock of a drill that does not keep from acting., type: bool, default: false}
   flushed: {description: Whether the tables were flushed to disk right before., type: bool, default: false}
   task: {description: Name of the task that failed., type: str}
   message: {description: Its result., type: raw}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -19,8 +20,9 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import HostError, quoted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import Conservation, number
+from ansible_collections.eventlog.drills.plugins.plugin_utils.lock import Lock
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
-from ansible_collections.eventlog.drills.plugins.plugin_utils.report import render_run
+from ansible_collections.eventlog.drills.plugins.plugin_utils.report import render_run, write_verdict
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, healthy
 from ansible_collections.eventlog.drills.plugins.plugin_utils.story import Story
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Verdict
@@ -244,25 +246,31 @@ def _processed(sample: Snapshot) -> int:
     return sum(int(offset) for offset in (sample["cassandra"].get("next_offsets") or {}).values())
 
 
-def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:
+def conclude(rehearsal: Rehearsal, runs: Path, *, holder: str = "") -> Verdict:
     """Judge, write the verdict and every report, end the sampler and release the lock.
 
+    :param holder: id of who holds the lock; the drill itself unless somebody finishes in its place.
     :raises RehearsalError: the reports cannot be written.
     """
+    lock, mine = Lock(rehearsal.state.folder), holder or rehearsal.state.lock
     try:
         rehearsal.note_expired_lease()
+        _note_lost_lock(rehearsal, lock, mine)
         rehearsal.stop_sampler()
-        rehearsal.host.run(opening.release_script(rehearsal.state.folder))
-    except HostError as error:
-        rehearsal.note("note", text=f"the lock could not be released: {error}")
-    rehearsal.live_settings()
-    found = verdict.judge(rehearsal.records)
-    rehearsal.note("verdict", **found.as_dict())
+    except (HostError, journal.JournalError) as error:
+        rehearsal.note("note", text=f"not everything could be asked at the close: {error}")
+    said = ""
     try:
+        found = _judge(rehearsal)
+        said = f"verdict {found.outcome.label}, but its reports cannot be written: "
         path = render_run(rehearsal.run, runs)
         order = Story.read(rehearsal.run, runs).order
     except (OSError, journal.JournalError) as error:
-        raise RehearsalError(f"verdict {found.outcome.label}, but its reports cannot be written: {error}") from error
+        raise RehearsalError(f"{said}{error}") from error
+    finally:
+        # Not before everything is written: whoever waits for the pipeline may move what belongs to this run.
+        with contextlib.suppress(HostError):  # its holder ends now, so the next drill takes it over
+            lock.release(rehearsal.host, mine)
     if order:
         rehearsal.say(live.line("order", order))
     rehearsal.say(live.line("verdict", f"{found.outcome.label}   {found.reason}"))
@@ -270,6 +278,29 @@ def conclude(rehearsal: Rehearsal, runs: Path) -> Verdict:
         rehearsal.say(live.continued(f"also: {text}"))
     rehearsal.say(live.line("report", _shown_path(path)))
     return found
+
+
+def _judge(rehearsal: Rehearsal) -> Verdict:
+    """The verdict, journalled and in its file, whatever the journal has become.
+
+    :raises JournalError: neither can be written.
+    """
+    try:
+        rehearsal.live_settings()
+        found = verdict.judge(rehearsal.records)
+        rehearsal.note("verdict", **found.as_dict())
+    except journal.JournalError as error:
+        found = Verdict(verdict.Outcome.UNKNOWN, f"the journal cannot be used: {error}")
+        write_verdict(rehearsal.run, found)
+    return found
+
+
+def _note_lost_lock(rehearsal: Rehearsal, lock: Lock, mine: str) -> None:
+    """Journal that somebody else has taken the pipeline while the drill ran."""
+    now = lock.look(rehearsal.host)
+    if now is None or now.get("id") != mine:
+        taker = f"by {now.get('controller')} pid {now.get('pid')}" if now else "and released"
+        rehearsal.note("lease", state="lost", text=f"taken {taker}")
 
 
 def _shown_path(path: Path) -> str:

@@ -11,34 +11,62 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.eventlog.drills.plugins.plugin_utils import closing, journal, live, observing, opening
-from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError, quoted
+from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.lock import Holder, Lock, described, holder, is_gone
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError, Say
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import why_not_healthy
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Verdict
 
 
-def leftover(host: Host, folder: str, *, force: bool = False) -> dict[str, Any] | None:
-    """The owner of a lock that was left behind; None when no drill holds the pipeline.
+def take_over(host: Host, folder: str, *, force: bool = False) -> Holder | None:
+    """Take over a lock that was left behind, so that only one playbook heals; None when no drill holds the pipeline.
 
-    :param force: also when the owner is a controller elsewhere, which cannot be looked at from here.
-    :raises RehearsalError: the drill that holds the lock still runs.
+    :param force: also when it is not known that its holder is gone: a controller elsewhere cannot be looked at.
+    :returns: the new holder: this playbook, with the ``drill`` and the ``run`` of the one before.
+    :raises RehearsalError: the drill that holds the lock still runs, or another playbook heals it already.
     """
-    lock, name = quoted(opening.lock_folder(folder)), quoted(opening.lock_owner(folder))
-    script = f"if test -d {lock}; then echo LOCKED; cat {name}; fi"
+    lock = Lock(folder)
     try:
-        answer, _, rest = host.run(f"{script} 2>/dev/null; true").partition("\n")
+        seen = lock.look(host)
+        if seen is None:
+            return None
+        if not force and not is_gone(seen):
+            raise RehearsalError(described(seen))
+        mine = holder(str(seen.get("drill", "?")), str(seen.get("run") or ""), heals=True)
+        if lock.take_over(host, seen, mine):
+            return mine
+        now = lock.look(host)
     except HostError as error:
         raise RehearsalError(str(error)) from error
-    if answer.strip() != "LOCKED":
-        return None
-    owner = opening.parse_owner(rest)
-    if not force and not opening.is_gone(owner):
-        raise RehearsalError(opening.locked(owner))
-    return owner
+    raise RehearsalError(
+        described(now) if now else f"drill {seen.get('drill')} was healed by another playbook meanwhile"
+    )
+
+
+def refusal(host: Host, folder: str, *, force: bool, unhealed: bool, breaks: bool) -> str:
+    """Why nobody may touch the pipeline now, empty when no drill holds it.
+
+    :param force: touch it whoever holds it.
+    :param unhealed: touch it also before a killed drill was healed: nothing that its guard does would be in the way.
+    :param breaks: take away a lock that does not keep from touching it, guard and sampler with it.
+    """
+    lock = Lock(folder)
+    try:
+        seen = lock.look(host)
+        if seen is None:
+            return ""
+        if not force and not (unhealed and is_gone(seen)):
+            return f"{described(seen)} (nothing was touched; -e drill_force=true acts all the same)"
+        mine = holder(str(seen.get("drill", "?")))
+        if breaks and lock.take_over(host, seen, mine):
+            lock.release(host, mine["id"])
+    except HostError:
+        pass  # no drill holds what is not there, and whatever comes next says that the host does not answer
+    return ""
 
 
 def heal(
-    owner: Mapping[str, Any],
+    mine: Holder,
     guard: Mapping[str, Any],
     host: Host,
     say: Say,
@@ -49,32 +77,37 @@ def heal(
 ) -> str:
     """See that the pipeline is well again, close the interrupted journal and release the lock.
 
-    :param owner: as :func:`leftover` returned it.
+    :param mine: as :func:`take_over` returned it.
     :param guard: what the guard did: ``state``, ``streaming``, ``done`` and ``failed``.
     :param within: seconds that the pipeline may take to be healthy.
     :param clearance: a shell script that makes the monitor forget a drill whose journal cannot be closed.
     :returns: one line saying what was done.
     """
     done = ", ".join(guard.get("done") or []) or "nothing was away"
-    path = Path(str(owner.get("run") or "-"))
+    lock = Lock(folder)
+    path = Path(str(mine.get("run") or "-"))
     if not (path / "state.json").is_file():
-        host.run(f"{opening.release_script(folder)}\n{clearance}")
+        lock.release(host, mine["id"])
+        host.run(clearance)
         return f"{done}; the killed drill left no journal on this controller"
     rehearsal = Rehearsal.resume(path, host, say)
     if journal.last(rehearsal.records, "verdict"):
-        host.run(opening.release_script(folder))
+        lock.release(host, mine["id"])
         return f"{done}; the drill itself had ended, only its lock was left"
     reason = ", ".join(guard.get("failed") or []) or _not_healthy(rehearsal, guard, within)
-    found = close(rehearsal, done=done, reason=reason)
+    found = close(rehearsal, done=done, reason=reason, holder=mine["id"])
     return f"{found.outcome.label}: {found.reason}"
 
 
-def close(rehearsal: Rehearsal, *, done: str, reason: str) -> Verdict:
-    """Close the journal of an interrupted drill: healed unless there is a reason why not."""
+def close(rehearsal: Rehearsal, *, done: str, reason: str, holder: str) -> Verdict:
+    """Close the journal of an interrupted drill: healed unless there is a reason why not.
+
+    :param holder: id of who holds the lock in the drill's place.
+    """
     phase = observing.last_phase(rehearsal.records)
     state = "not healed" if reason else "healed"
     rehearsal.note("lease", state=state, phase=phase, text=f"{done}; {reason}" if reason else done)
-    return closing.conclude(rehearsal, rehearsal.run.path.parent)
+    return closing.conclude(rehearsal, rehearsal.run.path.parent, holder=holder)
 
 
 def _not_healthy(rehearsal: Rehearsal, guard: Mapping[str, Any], within: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import time
 import tomllib
@@ -16,6 +15,7 @@ from typing import Any
 from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, live, plan
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError, quoted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
+from ansible_collections.eventlog.drills.plugins.plugin_utils.lock import Holder, Lock, described, held, holder, is_gone
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import (
     Rehearsal,
     RehearsalError,
@@ -76,15 +76,16 @@ class Site:
 def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
     """Begin the drill: from here on it is locked and the sampler looks.
 
-    :returns: the running drill, of which :func:`find_steady` is the next step.
+    :returns: the running drill, of which :func:`find_steady` is the next step, unless its journal holds a refusal.
     :raises LeftoverError: the lock is held by a drill that was killed.
     :raises RehearsalError: there is no pipeline, or another drill holds the lock; then there is no run either.
     """
-    site = _enter(options, host)
+    lock, mine = Lock(options.folder), holder(options.drill)
+    site = _enter(options, host, mine)
     try:
         run = journal.create_run(options.runs, options.drill, link=options.link)
     except journal.JournalError as error:
-        host.run(release_script(options.folder))
+        lock.release(host, mine["id"])
         raise RehearsalError(str(error)) from error
     state = State(
         options.folder,
@@ -94,6 +95,7 @@ def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
         options.interval,
         host.clock_offset(),
         options.patience,
+        lock=mine["id"],
     )
     rehearsal = Rehearsal(run, host, state, say)
     rehearsal.save()
@@ -110,10 +112,14 @@ def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
         steady_within=options.steady_within,
         **planned(options, site),
     )
-    host.run(_sign_script(options, str(run.path)))
+    if not lock.take_over(host, mine, {**mine, "run": str(run.path)}):
+        raise RehearsalError("the lock was taken over while the drill began, by a playbook that was told to")
     say(f"{options.title}   run {run.name}")
-    rehearsal.start_sampler(SAMPLER_LEASE_SECONDS)
-    rehearsal.ask_settings(options.settings_script)
+    try:
+        rehearsal.start_sampler(SAMPLER_LEASE_SECONDS)
+        rehearsal.ask_settings(options.settings_script)
+    except (RehearsalError, HostError) as error:
+        rehearsal.note("preflight", checks=[plan.PlanCheck("sampler", False, str(error)).as_dict()])
     return rehearsal
 
 
@@ -142,28 +148,21 @@ def refusal(rehearsal: Rehearsal) -> str:
     return ""
 
 
-def _enter(options: Opening, host: Host) -> Site:
+def _enter(options: Opening, host: Host, mine: Holder) -> Site:
     """Take the lock and read what the plan needs, in one command."""
-    script = "\n".join(
-        (
-            f"test -f {quoted(options.config)} || {{ echo ABSENT; exit 0; }}",
-            f"mkdir -p -m 700 {quoted(options.folder)}",
-            f"if ! mkdir {quoted(lock_folder(options.folder))} 2>/dev/null; then",
-            f"echo LOCKED; cat {quoted(lock_owner(options.folder))} 2>/dev/null; exit 0; fi",
-            f"printf '%s\\n' {quoted(json.dumps(_owner(options, '')))} > {quoted(lock_owner(options.folder))}",
-            f"rm -f {quoted(options.folder)}/samples.jsonl {quoted(options.folder)}/sampler.log",
-            _survey_script(options),
-        )
-    )
-    answer, _, rest = _answer(host, script).partition("\n")
-    if answer.strip() == "LOCKED":
-        owner = parse_owner(rest)
-        raise (LeftoverError if is_gone(owner) else RehearsalError)(locked(owner))
+    lock = Lock(options.folder)
+    stale = quoted(f"{options.folder}/samples.jsonl", f"{options.folder}/sampler.log")
+    look = f"rm -f {stale}\n{_survey_script(options)}"
+    text = _answer(host, f"{_absent(options)}\n{lock.take_script(mine, then=look)}")
+    other = held(text)
+    if other is not None:
+        raise (LeftoverError if is_gone(other) else RehearsalError)(described(other))
+    answer, _, rest = text.partition("\n")
     try:
         return _parse_survey(options, answer, rest)
     except RehearsalError:
         if answer.strip() != "ABSENT":
-            host.run(release_script(options.folder))
+            lock.release(host, mine["id"])
         raise
 
 
@@ -182,9 +181,12 @@ def survey(options: Opening, host: Host) -> Site:
 
     :raises RehearsalError: there is no pipeline.
     """
-    absent = f"test -f {quoted(options.config)} || {{ echo ABSENT; exit 0; }}"
-    answer, _, rest = _answer(host, f"{absent}\n{_survey_script(options)}").partition("\n")
+    answer, _, rest = _answer(host, f"{_absent(options)}\n{_survey_script(options)}").partition("\n")
     return _parse_survey(options, answer, rest)
+
+
+def _absent(options: Opening) -> str:
+    return f"test -f {quoted(options.config)} || {{ echo ABSENT; exit 0; }}"
 
 
 def _survey_script(options: Opening) -> str:
@@ -207,78 +209,6 @@ def _parse_survey(options: Opening, answer: str, rest: str) -> Site:
         return Site(tomllib.loads(text), int(free))
     except ValueError as error:
         raise RehearsalError(f"{options.config} cannot be read: {error}") from error
-
-
-def lock_folder(folder: str) -> str:
-    """The folder whose making is the lock."""
-    return f"{folder}/lock"
-
-
-def lock_owner(folder: str) -> str:
-    """The file that says who holds the lock."""
-    return f"{lock_folder(folder)}/owner.json"
-
-
-def release_script(folder: str) -> str:
-    """A shell script that gives the lock back and lets guard and sampler end: both live by the lease."""
-    names = [f"{folder}/{name}" for name in ("lease", "before.json", "guard.json")]
-    return f"rm -rf {quoted(*names, lock_folder(folder))}"
-
-
-def _owner(options: Opening, run: str) -> dict[str, Any]:
-    return {
-        "drill": options.drill,
-        "run": run,
-        "controller": socket.gethostname(),
-        "pid": os.getppid(),
-        "start_time": start_time(os.getppid()),
-        "since": time.time(),
-    }
-
-
-def _sign_script(options: Opening, run: str) -> str:
-    return f"printf '%s\\n' {quoted(json.dumps(_owner(options, run)))} > {quoted(lock_owner(options.folder))}"
-
-
-def start_time(pid: int) -> int:
-    """When a process of this machine began, in clock ticks since boot; 0 when it does not live."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            return int(stream.read().rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-def parse_owner(text: str) -> dict[str, Any]:
-    """What the lock says about its owner; empty when it says nothing usable."""
-    try:
-        owner = json.loads(text)
-    except ValueError:
-        return {}
-    return owner if isinstance(owner, dict) else {}
-
-
-def is_gone(owner: Mapping[str, Any]) -> bool:
-    """Whether the owner of a lock was a controller on this machine that does not live any more."""
-    if not owner:
-        # Made in one command with its owner's name: without one, that command was killed half-way.
-        return True
-    here = owner.get("controller") == socket.gethostname()
-    return here and start_time(int(owner.get("pid") or 0)) != owner.get("start_time")
-
-
-def locked(owner: Mapping[str, Any]) -> str:
-    """Who holds the lock and what to do about it, in one line."""
-    if is_gone(owner):
-        return f"drill {owner.get('drill', '?')} was killed and has left its lock: ansible-playbook playbooks/heal.yml"
-    minutes = (time.time() - float(owner.get("since") or 0.0)) / 60
-    who = (
-        f"drill {owner.get('drill')} (pid {owner.get('pid')} on {owner.get('controller')}, begun {minutes:.0f} min ago)"
-    )
-    return (
-        f"{who} holds this pipeline. Wait for it, or if that controller is gone: "
-        "ansible-playbook playbooks/heal.yml -e drill_force=true"
-    )
 
 
 def _shown_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -173,6 +173,39 @@ def untouched(records: Sequence[Mapping[str, Any]], intent: str, now: float) -> 
     ]
 
 
+#: Which faults an undo gives back, so that what it saw right before it says whether the fault still held.
+_GIVES_BACK = {"started": ("stopped", "killed"), "unpaused": ("paused",), "joined": ("cut",)}
+
+
+def outside(receipt: Receipt, records: Iterable[Mapping[str, Any]]) -> str:
+    """How the fault was undone before this undo of the drill's own, empty when it was not.
+
+    Units start when they are told to and not by themselves, so somebody has told them. A failed task leaves open what
+    it did before it failed, so of what follows it nothing is said.
+
+    :param records: the journal up to this receipt.
+    """
+    unit, before = receipt.get("unit"), receipt.get("before") or []
+    fault = ""
+    for record in records:
+        if record["kind"] == "trouble":
+            fault = ""
+        for other in record.get("receipts", []) if record["kind"] in ("fault", "undo") else []:
+            if other.get("unit") == unit:
+                fault = str(other["verb"]) if record["kind"] == "fault" and other.get("ok") else ""
+    if not before or fault not in _GIVES_BACK.get(str(receipt.get("verb")), ()):
+        return ""
+    pids = _pids(_leaders(receipt, "before"))
+    if fault == "paused":
+        frozen = (receipt.get("container") or {}).get("before", {}).get("status") == "paused"
+        asleep = frozen or any(member.get("state") == "T" for member in before)
+        return "" if asleep else f"{unit} {pids} ran on although it was paused"
+    if fault == "cut":
+        connected = (receipt.get("container") or {}).get("before", {}).get("connected")
+        return f"{unit} {pids} was on its network again" if connected else ""
+    return f"{unit} {pids} ran again although it was {fault}"
+
+
 def judged(receipt: Receipt) -> dict[str, Any]:
     """The receipt with ``ok`` and, when it is not, ``why``."""
     why = failure(receipt)

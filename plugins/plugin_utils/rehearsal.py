@@ -49,6 +49,7 @@ class State:
     cursor: int = 0  #: bytes of the host's samples that were fetched
     sampler_pid: int = 0
     sampler_start: int = 0
+    lock: str = ""  #: id of the holder of the pipeline's lock that this drill is
     settled: float = 0.0  #: when nothing was left to wait for but the books, seconds since the epoch; 0 before
 
     @property
@@ -104,10 +105,9 @@ class Rehearsal:
 
     def _announce(self) -> None:
         state = self.state
-        found = announcing.announcement(self.records, state.offset)
-        script = announcing.script(found, state.folder, state.config, state.python, state.pythonpath)
-        with contextlib.suppress(HostError):  # whether the monitor hears of it is no matter of the drill
-            self.host.run(script)
+        with contextlib.suppress(HostError, journal.JournalError):  # what the monitor hears is no matter of the drill
+            found = announcing.announcement(self.records, state.offset)
+            self.host.run(announcing.script(found, state.folder, state.config, state.python, state.pythonpath))
 
     @property
     def records(self) -> list[Record]:
@@ -283,7 +283,8 @@ class Rehearsal:
         self._judge_receipts(receipts.untouched(self.records, intent, time.time()))
 
     def _judge_receipts(self, found: Iterable[Mapping[str, Any]]) -> list[Record]:
-        fresh = [receipts.judged(receipt) for receipt in found]
+        known = self.records
+        fresh = [{**receipts.judged(receipt), "outside": receipts.outside(receipt, known)} for receipt in found]
         records = []
         for kind in ("fault", "undo"):
             chosen = [receipt for receipt in fresh if receipts.kind(receipt) == kind]

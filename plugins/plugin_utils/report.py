@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ansible_collections.eventlog.drills.plugins.plugin_utils import journal, verdict
-from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import Run
+from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError, Run
 from ansible_collections.eventlog.drills.plugins.plugin_utils.page import index_page, run_page
 from ansible_collections.eventlog.drills.plugins.plugin_utils.story import Story
 from ansible_collections.eventlog.drills.plugins.plugin_utils.texts import junit, markdown
@@ -20,17 +20,33 @@ def render_run(run: Run, runs: Path) -> Path:
     :returns: the HTML report's path.
     :raises JournalError: the journal cannot be read, or a report cannot be written.
     """
+    write_verdict(run)
     story = Story.read(run, runs)
-    journal.write_private(run.verdict, json.dumps(_verdict(story), indent=2) + "\n")
     renderers: dict[str, Callable[[Story], str]] = {
         "report.json": _document,
         "report.md": markdown,
         "junit.xml": junit,
         "report.html": run_page,
     }
+    failed = []
     for name, render in renderers.items():
-        journal.write_private(run.path / name, render(story))
+        try:
+            journal.write_private(run.path / name, render(story))
+        except Exception as error:  # noqa: BLE001 (one report that cannot be drawn takes none of the others with it)
+            failed.append(f"{name}: {error or type(error).__name__}")
+    if failed:
+        raise JournalError("; ".join(failed))
     return run.path / "report.html"
+
+
+def write_verdict(run: Run, found: verdict.Verdict | None = None) -> None:
+    """Write ``verdict.json``, which needs the journal alone, or with a verdict that was ``found`` not even that.
+
+    :raises JournalError: the journal cannot be read, or the file not be written.
+    """
+    records = [] if found else journal.read_records(run.journal)
+    document = _verdict(Story(run.name, records, [], []))
+    journal.write_private(run.verdict, json.dumps({**document, **(found.as_dict() if found else {})}, indent=2) + "\n")
 
 
 def render_index(runs: Path) -> Path:

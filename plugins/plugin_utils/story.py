@@ -192,12 +192,20 @@ def _merged(bands: list[Band]) -> list[Band]:
     return merged
 
 
+def _readable(run: Run) -> list[Record]:
+    """The journal of another run; nothing when somebody has damaged it, which is no matter of this one."""
+    try:
+        return journal.read_records(run.journal)
+    except journal.JournalError:
+        return []
+
+
 def _earlier(run: Run, runs: Path, drill: str) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
     for other in journal.all_runs(runs):
         if other.name >= run.name or not other.name.endswith(f"-{drill}"):
             continue
-        recovered = journal.last(journal.read_records(other.journal), "recovery")
+        recovered = journal.last(_readable(other), "recovery")
         if recovered and recovered.get("total") is not None:
             found.append({**recovered, "run": other.name})
     return found[-EARLIER_RUNS:]
@@ -215,7 +223,7 @@ def _order(story: Story, run: Run, runs: Path) -> str:
     for other in reversed(journal.all_runs(runs)):
         if other.name >= run.name or not other.name.endswith(f"-{story.drill}"):
             continue
-        records = journal.read_records(other.journal)
+        records = _readable(other)
         theirs = (journal.last(records, "begin") or {}).get("settings") or {}
         total = (journal.last(records, "recovery") or {}).get("total")
         if (

@@ -107,6 +107,7 @@ _LOSS = "loss"
 #: Marks what should be known and decides nothing; a PASS stays one.
 _REMARK = "remark"
 _Finding = tuple[Outcome | str, str]
+_OUTSIDE = "the fault was undone from outside"
 
 
 def _findings(records: Sequence[Mapping[str, Any]]) -> list[_Finding]:
@@ -115,6 +116,8 @@ def _findings(records: Sequence[Mapping[str, Any]]) -> list[_Finding]:
         reader = _READERS.get(str(record.get("kind")))
         if reader is not None:
             findings += reader(record)
+    if any(record.get("kind") == "lease" and record.get("state") == "expired" for record in records):
+        findings = [found for found in findings if not found[1].startswith(_OUTSIDE)]  # it was the guard
     kinds = {str(record.get("kind")) for record in records}
     refused = any(outcome is Outcome.INVALID for outcome, _ in findings) and "window" not in kinds
     if not refused:
@@ -149,11 +152,17 @@ def _from_fault(record: Mapping[str, Any]) -> list[_Finding]:
 
 
 def _from_undo(record: Mapping[str, Any]) -> list[_Finding]:
-    return [
+    findings: list[_Finding] = [
+        (Outcome.INVALID, f"{_OUTSIDE}: {receipt['outside']}")
+        for receipt in record.get("receipts", [])
+        if receipt.get("outside")
+    ]
+    findings += [
         (Outcome.FAIL, f"{receipt['unit']} did not come back: {receipt['why']}")
         for receipt in record.get("receipts", [])
         if not receipt.get("ok")
     ]
+    return findings
 
 
 def _from_observation(record: Mapping[str, Any]) -> list[_Finding]:
@@ -214,6 +223,8 @@ def _from_lease(record: Mapping[str, Any]) -> list[_Finding]:
         ]
     if record.get("state") == "expired":
         return [(Outcome.INVALID, f"the lease ran out and undid the fault: {record.get('text')}")]
+    if record.get("state") == "lost":
+        return [(Outcome.INVALID, f"the lock of the drill was lost while it ran: {record.get('text')}")]
     return []
 
 

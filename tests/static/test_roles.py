@@ -97,6 +97,19 @@ def test_every_play_checks_the_shared_values_first(path: Path) -> None:
         assert first in ("eventlog.drills.common", "eventlog.drills.drill"), first
 
 
+#: Playbooks that change what runs; restart is made of two of them.
+LIFECYCLE = ("site", "start", "stop", "kill", "pause_producer", "resume_producer", "teardown")
+
+
+@pytest.mark.parametrize("name", LIFECYCLE)
+def test_nothing_is_touched_while_a_drill_holds_the_pipeline(name: str) -> None:
+    (play,) = load(ROOT / "playbooks" / f"{name}.yml")
+    included = [task.get("ansible.builtin.include_role") for task in play["tasks"]]
+    looked = included.index({"name": "eventlog.drills.drill", "tasks_from": "free"})
+
+    assert all("ansible.builtin.assert" in task for task in play["tasks"][:looked])
+
+
 def test_the_collection_s_links_lead_to_the_checkout() -> None:
     folder = ROOT / "collections" / "ansible_collections" / "eventlog" / "drills"
 

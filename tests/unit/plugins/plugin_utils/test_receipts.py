@@ -155,3 +155,62 @@ def test_what_ended_when_it_woke_up_and_was_started_is_said() -> None:
     assert receipts.judged(woken)["ok"] is True
     assert receipts.describe(woken) == "kafka pid 5811 started, since it ended when it woke up, ready 1.2 s"
     assert receipts.describe({**woken, "after": [LEADER]}) == "kafka pid 4711 ready 1.2 s"
+
+
+FROZEN = {"before": {"status": "paused"}, "after": CONNECTED}
+ASLEEP = [{**LEADER, "state": "T"}]
+
+
+def outside(fault: str, undo: str, *, between: tuple[dict[str, Any], ...] = (), **changes: Any) -> str:
+    """What is said of an undo after a fault that bit."""
+    records = [{"kind": "fault", "receipts": [receipts.judged(receipt(fault))]}, *between]
+    return receipts.outside(receipt(undo, **changes), records)
+
+
+@pytest.mark.parametrize(
+    ("fault", "undo", "changes", "text"),
+    [
+        ("stopped", "started", {"before": [RESTARTED]}, "kafka pid 5811 ran again although it was stopped"),
+        ("killed", "started", {"before": [RESTARTED]}, "kafka pid 5811 ran again although it was killed"),
+        ("paused", "unpaused", {"before": [LEADER]}, "kafka pid 4711 ran on although it was paused"),
+        (
+            "cut",
+            "joined",
+            {"before": [LEADER], "container": {"before": CONNECTED, "after": CONNECTED}},
+            "kafka pid 4711 was on its network again",
+        ),
+    ],
+)
+def test_a_fault_that_somebody_else_has_undone(fault: str, undo: str, changes: dict[str, Any], text: str) -> None:
+    assert outside(fault, undo, **changes) == text
+
+
+@pytest.mark.parametrize(
+    ("fault", "undo", "changes"),
+    [
+        ("stopped", "started", {}),
+        ("paused", "unpaused", {"before": ASLEEP}),
+        ("paused", "unpaused", {"before": [LEADER], "container": FROZEN}),
+        ("paused", "unpaused", {"before": []}),  # it died of it
+        ("cut", "joined", {"before": [LEADER], "container": {"before": {"connected": False}, "after": CONNECTED}}),
+        # What did not survive its pause is started after it was unpaused, by the drill itself.
+        ("paused", "started", {"before": [LEADER]}),
+    ],
+)
+def test_a_fault_that_held_until_its_undo(fault: str, undo: str, changes: dict[str, Any]) -> None:
+    assert outside(fault, undo, **changes) == ""
+
+
+def test_what_a_failed_task_of_the_drill_has_left_is_nobody_else_s() -> None:
+    tried = {"kind": "trouble", "task": "Start kafka", "message": "interrupted"}
+    assert outside("stopped", "started", between=(tried,), before=[RESTARTED]) == ""
+
+
+def test_a_second_undo_finds_what_the_first_has_brought_back() -> None:
+    done = {"kind": "undo", "receipts": [receipts.judged(receipt("started"))]}
+    assert outside("stopped", "started", between=(done,), before=[RESTARTED]) == ""
+
+
+def test_a_fault_that_did_not_bite_was_not_undone_from_outside() -> None:
+    toothless = receipts.judged(receipt("stopped", after=[LEADER], gone=False))
+    assert receipts.outside(receipt("started", before=[LEADER]), [{"kind": "fault", "receipts": [toothless]}]) == ""

@@ -96,7 +96,7 @@ def test_every_report_is_rendered_and_nothing_is_left(stage: Stage) -> None:
     assert "# Drill 2 · Flink stops" in (folder / "report.md").read_text()
     assert json.loads((folder / "report.json").read_text())["outcome"] == "PASS"
     assert "hush" not in "".join(path.read_text() for path in folder.iterdir())
-    assert not (stage.path / "drill" / "lock").exists()
+    assert not (stage.path / "drill" / "lock.json").exists()
     assert not (stage.path / "drill" / "lease").exists()
 
 
@@ -259,27 +259,27 @@ def test_one_drill_at_a_time(stage: Stage) -> None:
         stage.begin()
     assert not isinstance(error.value, opening.LeftoverError)
     with pytest.raises(RehearsalError, match="holds this pipeline"):
-        healing.leftover(stage.host, str(stage.path / "drill"))
+        healing.take_over(stage.host, str(stage.path / "drill"))
     closing.conclude(rehearsal, stage.path / "runs")
-    assert healing.leftover(stage.host, str(stage.path / "drill")) is None
+    assert healing.take_over(stage.host, str(stage.path / "drill")) is None
 
 
-def leave_behind(stage: Stage) -> dict[str, object]:
-    """Make the lock that of a process that has ended; returns its owner."""
+def leave_behind(stage: Stage) -> dict[str, Any]:
+    """Make the lock that of a process that has ended; returns its holder."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    path = stage.path / "drill" / "lock" / "owner.json"
-    owner = {**json.loads(path.read_text()), "pid": ended.pid}
-    path.write_text(json.dumps(owner))
-    return owner
+    path = stage.path / "drill" / "lock.json"
+    holder = {**json.loads(path.read_text()), "pid": ended.pid}
+    path.write_text(json.dumps(holder))
+    return holder
 
 
-def heal(stage: Stage, owner: Mapping[str, Any], guard: Mapping[str, Any], *, within: float) -> str:
+def heal(stage: Stage, holder: dict[str, Any], guard: Mapping[str, Any], *, within: float) -> str:
     """Heal, with the stand-in monitor made to forget when the journal is not here."""
     options = stage.options()
     words = (options.folder, options.config, options.python, options.pythonpath)
     return healing.heal(
-        owner,
+        holder,
         guard,
         stage.host,
         stage.said.append,
@@ -332,30 +332,54 @@ def test_a_killed_drill_is_healed_and_closed(stage: Stage) -> None:
     leave_behind(stage)
     with pytest.raises(opening.LeftoverError, match="was killed"):
         stage.begin()
-    owner = healing.leftover(stage.host, str(stage.path / "drill"))
-    assert owner is not None
+    holder = healing.take_over(stage.host, str(stage.path / "drill"))
+    assert holder is not None
     stage.scene()
     guard = {"state": "healed", "streaming": True, "done": ["flink-jobmanager started"], "failed": []}
-    text = heal(stage, owner, guard, within=10.0)
+    text = heal(stage, holder, guard, within=10.0)
     assert text == "ABORTED (healed): interrupted during outage; healed: flink-jobmanager started"
-    assert not (stage.path / "drill" / "lock").exists()
+    assert not (stage.path / "drill" / "lock.json").exists()
     assert json.loads((rehearsal.run.path / "verdict.json").read_text())["healed"] is True
 
 
 def test_what_does_not_heal_is_said(stage: Stage) -> None:
     stage.begin()
     leave_behind(stage)
-    owner = healing.leftover(stage.host, str(stage.path / "drill")) or {}
+    holder = healing.take_over(stage.host, str(stage.path / "drill")) or {}
     stage.scene("cassandra")
-    text = heal(stage, owner, {"streaming": True}, within=1.0)
+    text = heal(stage, holder, {"streaming": True}, within=1.0)
     assert text.startswith("ABORTED (not healed): interrupted during the beginning; not healed: nothing was away")
     assert "cassandra cannot be read" in text
 
 
+def test_a_drill_whose_lock_was_taken_is_invalid_and_leaves_it_alone(stage: Stage) -> None:
+    rehearsal = stage.begin()
+    taken = healing.take_over(stage.host, str(stage.path / "drill"), force=True)
+    found = closing.conclude(rehearsal, stage.path / "runs")
+    assert found.outcome is Outcome.INVALID
+    assert found.reason.startswith("the lock of the drill was lost while it ran: taken by")
+    assert taken is not None
+    assert json.loads((stage.path / "drill" / "lock.json").read_text())["id"] == taken["id"]
+
+
+def test_the_lock_is_given_back_after_the_verdict(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    rehearsal = stage.begin()
+    held = []
+
+    def render(*_: Any) -> Path:
+        held.append((stage.path / "drill" / "lock.json").exists())
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(closing, "render_run", render)
+    with pytest.raises(RehearsalError, match="its reports cannot be written: the disk is full"):
+        closing.conclude(rehearsal, stage.path / "runs")
+    assert held == [True]
+    assert not (stage.path / "drill" / "lock.json").exists()
+
+
 def test_a_lock_without_a_journal_here_is_only_released(stage: Stage) -> None:
     rehearsal = stage.begin()
-    owner = {**leave_behind(stage), "run": "/nowhere"}
-    text = heal(stage, owner, {}, within=1.0)
+    text = heal(stage, {**leave_behind(stage), "run": "/nowhere"}, {}, within=1.0)
     assert text == "nothing was away; the killed drill left no journal on this controller"
     wait_until(lambda: None in stage.announced(), 10, "the end is told")
     rehearsal.stop_sampler()
@@ -372,7 +396,7 @@ def test_a_broken_description_leaves_no_lock(stage: Stage) -> None:
     stage.config.write_text("[[[")
     with pytest.raises(RehearsalError, match="cannot be read"):
         stage.begin()
-    assert not (stage.path / "drill" / "lock").exists()
+    assert not (stage.path / "drill" / "lock.json").exists()
 
 
 def test_a_silent_sampler_ends_the_drill(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,6 +423,16 @@ def test_an_expired_lease_makes_the_run_invalid(stage: Stage) -> None:
     found = stage.finish(rehearsal)
     assert found.outcome is Outcome.INVALID
     assert found.reason == "the lease ran out and undid the fault: flink-jobmanager started"
+
+
+def test_a_fault_undone_from_outside_makes_the_run_invalid(stage: Stage) -> None:
+    rehearsal = stage.begin()
+    rehearsal.absorb([receipt("stopped")])
+    by_hand = receipt("started")["after"]
+    rehearsal.absorb([receipt("started", before=by_hand)])
+    found = stage.finish(rehearsal)
+    assert found.outcome is Outcome.INVALID
+    assert found.reason.startswith("the fault was undone from outside: flink-jobmanager pid 4799 ran again")
 
 
 def test_receipts_are_journalled_once_and_on_this_machines_clock(stage: Stage) -> None:

@@ -148,3 +148,26 @@ def test_the_exit_status_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert verdict.main([str(tmp_path), "--played", "2"]) == 2
     (tmp_path / "verdict.json").write_text('{"outcome": "FINE"}')
     assert verdict.main([str(tmp_path)]) == 1
+
+
+MEDDLED = {"receipts": [{**RECEIPT, "verb": "started", "outside": "kafka pid 7 ran again although it was stopped"}]}
+
+
+def test_a_fault_that_was_undone_from_outside_proves_nothing() -> None:
+    wrong = {"checks": [{**CHECK, "subject": "spool", "ok": False, "seen": "drains"}]}
+    found = verdict.judge(records(undo=MEDDLED, observation=wrong))
+    assert found.outcome is Outcome.INVALID
+    assert found.reason == "the fault was undone from outside: kafka pid 7 ran again although it was stopped"
+    assert found.findings == ["outage: spool should be static, but drains (+0 in 60 s)"]
+
+
+def test_what_the_lease_undid_was_not_undone_from_outside() -> None:
+    found = verdict.judge(records(undo=MEDDLED, lease={"state": "expired", "text": "kafka started"}))
+    assert found.outcome is Outcome.INVALID
+    assert found.reason == "the lease ran out and undid the fault: kafka started"
+    assert found.findings == []
+
+
+def test_a_lock_that_was_lost_makes_the_run_invalid() -> None:
+    label, reason = judged(lease={"state": "lost", "text": "taken by other pid 7"})
+    assert (label, reason) == ("INVALID", "the lock of the drill was lost while it ran: taken by other pid 7")
