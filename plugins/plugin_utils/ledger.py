@@ -25,7 +25,7 @@ HOPS = (
 ALTERED = {
     "kafka": {"copies": "in Kafka in copies that differ"},
     "cassandra": {
-        "position": "in Cassandra, but Kafka holds no copy of it at the row's position",
+        "position": "in Cassandra, but Kafka holds no true copy of it at the row's position",
         "position is null": "in Cassandra, but without the position of a copy in Kafka",
         "future": "in Cassandra, but written in the future, which hides later writes",
     },

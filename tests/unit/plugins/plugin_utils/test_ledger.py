@@ -147,7 +147,7 @@ def test_a_row_with_another_content_is_lost_and_named(what: str) -> None:
         (
             "cassandra",
             "position",
-            "in Cassandra, but Kafka holds no copy of it at the row's position: falsified in Cassandra",
+            "in Cassandra, but Kafka holds no true copy of it at the row's position: falsified in Cassandra",
         ),
         (
             "cassandra",
