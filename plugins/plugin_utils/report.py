@@ -32,7 +32,7 @@ def render_run(run: Run, runs: Path) -> Path:
     for name, render in renderers.items():
         try:
             journal.write_private(run.path / name, render(story))
-        except Exception as error:  # noqa: BLE001 (one report that cannot be drawn takes none of the others with it)
+        except Exception as error:
             failed.append(f"{name}: {error or type(error).__name__}")
     if failed:
         raise JournalError("; ".join(failed))

@@ -32,14 +32,18 @@ class Drill:
         self.said.append(text)
 
 
+def processed(second: float, records: int, rows: int) -> dict[str, Any]:
+    """A snapshot of a topic that is processed to its end; its count was read a moment before, when it had one less."""
+    sample = snapshot(second, kafka=records - 1, cassandra=rows)
+    sample["cassandra"]["next_offsets"] = {"0": records}
+    return sample
+
+
 def conserved(before: int, lost: int = 0, repeated: int = 0, deleted: int = 0) -> Drill:
     """A drill before which so many records were unaccounted for, and in which rows were lost and records repeated."""
     drill: Any = Drill(
-        [snapshot(second, kafka=1000 + before, cassandra=1000) for second in range(11)]
-        + [
-            snapshot(second, kafka=1500 + before + repeated, cassandra=1500 - lost, lag=0)
-            for second in range(20, 20 + closing.LAW_SAMPLES)
-        ]
+        [processed(second, 1000 + before, 1000) for second in range(11)]
+        + [processed(second, 1500 + before + repeated, 1500 - lost) for second in range(20, 20 + closing.LAW_SAMPLES)]
     )
     books = Ledger([Entry("s", (1, 500), {}, repeated=repeated)], 0, [], [], [], deleted=deleted)
     closing._conserve(drill, books, OPENED, CLOSED)

@@ -20,8 +20,11 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
     live,
     observing,
     opening,
+    report,
     usage,
+    verdict,
 )
+from ansible_collections.eventlog.drills.plugins.plugin_utils import rehearsal as rehearsing
 from ansible_collections.eventlog.drills.plugins.plugin_utils.observing import Phase
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError, redacted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
@@ -496,3 +499,56 @@ def test_samples_survive_in_the_runs_folder(stage: Stage) -> None:
     again = journal.read_records(rehearsal.run.samples)
     assert again == rehearsal.samples
     assert len(again) >= 3
+
+
+def lock_is_free(stage: Stage) -> bool:
+    return not (stage.path / "drill" / "lock.json").exists()
+
+
+def test_a_damaged_journal_still_ends_in_a_verdict(stage: Stage) -> None:
+    rehearsal = stage.begin()
+    with rehearsal.run.journal.open("a") as stream:
+        stream.write("not a record\n")
+    with pytest.raises(RehearsalError, match="cannot be written"):
+        closing.conclude(rehearsal, stage.path / "runs")
+    found = verdict.read(rehearsal.run.path)
+    assert found["outcome"] == "UNKNOWN"
+    assert found["reason"].startswith("the journal cannot be used: ")
+    assert lock_is_free(stage)
+
+
+def test_a_report_that_cannot_be_drawn_takes_nothing_with_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    rehearsal = stage.begin()
+
+    def broken(_: object) -> str:
+        raise KeyError("nothing")
+
+    monkeypatch.setattr(report, "run_page", broken)
+    with pytest.raises(RehearsalError, match=r"reports cannot be written: report.html: 'nothing'"):
+        stage.finish(rehearsal)
+    assert verdict.read(rehearsal.run.path)["outcome"] == "PASS"
+    assert (rehearsal.run.path / "junit.xml").is_file()
+    assert lock_is_free(stage)
+
+
+def test_a_sampler_that_does_not_start_is_a_refusal(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RehearsalError("the sampler does not start: no such file")
+
+    monkeypatch.setattr(Rehearsal, "start_sampler", broken)
+    rehearsal = opening.begin(stage.options(), stage.host, stage.said.append)
+    assert "sampler does not start" in opening.refusal(rehearsal)
+    found = closing.conclude(rehearsal, stage.path / "runs")
+    assert (found.outcome.label, found.reason.partition(":")[0]) == ("INVALID", "refused")
+    assert lock_is_free(stage)
+
+
+def test_a_sampler_that_dies_leaves_a_verdict(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsing, "SAMPLER_SILENCE_SECONDS", 1.0)
+    rehearsal = stage.begin()
+    rehearsal.stop_sampler()
+    with pytest.raises(RehearsalError, match="the sampler is silent"):
+        stage.finish(rehearsal)
+    found = closing.conclude(rehearsal, stage.path / "runs")
+    assert found.outcome.label == "UNKNOWN"
+    assert lock_is_free(stage)
