@@ -9,6 +9,7 @@
     python plant.py CONFIG forge               a record of a stranger, and a row of an event that was never generated
     python plant.py CONFIG shift SKIP AGAIN    with the job away: let it skip SKIP records, and process AGAIN once more
     python plant.py CONFIG expire N            with the job away: remove N records that it has not read
+    python plant.py CONFIG hurry S             write the progress of every partition S seconds in the future
     python plant.py CONFIG purge               remove every record of the topic
     python plant.py CONFIG drop                delete the topic
     python plant.py CONFIG freeze PIDFILE S    stop the Python workers of a unit, for at most S seconds
@@ -379,6 +380,18 @@ def workers(pidfile: str) -> list[int]:
     return found
 
 
+def hurry(config: Config, seconds: str) -> dict[str, Any]:
+    """Write the progress as it is, but later than the job will for so many seconds."""
+    moment = int((time.time() + float(seconds)) * 1_000_000)
+    with tables(config) as session:
+        for row in session.execute("SELECT topic_id, partition, next_offset FROM progress"):
+            session.execute(
+                "UPDATE progress USING TIMESTAMP %s SET next_offset = %s WHERE topic_id = %s AND partition = %s",
+                (moment, row.next_offset, row.topic_id, row.partition),
+            )
+    return {}
+
+
 def freeze(config: Config, pidfile: str, seconds: str) -> dict[str, Any]:
     """Stop the workers now; they go on after so many seconds at the latest."""
     pids = workers(pidfile)
@@ -474,7 +487,7 @@ def start_time(pid: int) -> int:
 COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "delete": delete, "overwrite": overwrite, "reject": reject, "empty": empty, "repeat": repeat,
     "counterfeit": counterfeit, "forge": forge, "shift": shift, "expire": expire, "purge": purge, "drop": drop,
-    "freeze": freeze, "thaw": thaw, "hold": hold, "impersonate": impersonate, "reveal": reveal, "end": end,
+    "hurry": hurry, "freeze": freeze, "thaw": thaw, "hold": hold, "impersonate": impersonate, "reveal": reveal, "end": end,
     "mend": mend,
 }  # fmt: skip
 

@@ -1,27 +1,36 @@
-"""Planted on the search path of a drill's sampler: it then says of Cassandra what the file `lie.json` beside this asks.
+"""Planted on the search path of a drill's sampler: it then says of a hop what the file `lie.json` beside this asks.
 The books reader has the same search path.
 
-``"frozen"``: the count of the moment in which the lie began, for ever. ``"slow"``: from then on every second row.
-``"boast"``: fifty rows more than there are. ``"blind"``: nothing can be read. ``"deaf"``: the sampler tells the truth,
-but the books reader looks for the topic where no broker is. Without the file both tell the truth.
+The file holds a kind of lie and a hop, as in ``"frozen kafka"``; without one it is Cassandra:
+
+``frozen``: what was read in the moment in which the lie began, for ever. ``slow``: from then on every second row.
+``boast``: fifty rows more than there are. ``blind``: nothing can be read. ``glimpse``: the truth for a second or two,
+and then nothing. ``deaf``: the sampler tells the truth, but the books reader looks for the topic where no broker is.
+
+Without the file both tell the truth.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 LIE = Path(__file__).with_name("lie.json")
 
 
-def asked() -> str:
-    """The kind of the lie."""
-    return str(json.loads(LIE.read_text(encoding="utf-8"))) if LIE.exists() else "none"
+def asked() -> tuple[str, str]:
+    """Kind and hop of the lie."""
+    text = str(json.loads(LIE.read_text(encoding="utf-8"))) if LIE.exists() else "none"
+    kind, _, hop = text.partition(" ")
+    return kind, hop or "cassandra"
 
 
-if "eventlog.books" in sys.orig_argv and asked() == "deaf":
+if "eventlog.books" in sys.orig_argv and asked()[0] == "deaf":
     from eventlog import topic_records
 
     NO_BROKER = "127.0.0.1:1"
@@ -29,24 +38,33 @@ if "eventlog.books" in sys.orig_argv and asked() == "deaf":
     topic_records.Consumer = lambda properties: consumer({**properties, "bootstrap.servers": NO_BROKER})
 
 if "eventlog.sampler" in sys.orig_argv:
-    from eventlog.hops.cassandra import CassandraHop, CassandraReading
+    from eventlog.hops.cassandra import CassandraHop
+    from eventlog.hops.kafka import KafkaHop
     from eventlog.hops.probe import Unreadable
+    from eventlog.hops.producer import ProducerHop
 
     BOAST = 50  # rows
-    honest = CassandraHop.read
-    first: dict[str, int] = {}  # kind of lie → count when it began
+    GLIMPSE = 1.6  # seconds: three readings
+    #: What was read when a lie about a hop began, and when that was.
+    begun: dict[tuple[str, str], tuple[Any, float]] = {}
 
-    def told(count: int) -> int:
-        """The count that is told instead. Raises Unreadable when the lie is that there is none."""
-        lie = asked()
-        begun = first.setdefault(lie, count)
-        if lie == "blind":
+    def told(hop: str, truth: Any) -> Any:
+        """The reading that is told instead. Raises Unreadable when the lie is that there is none."""
+        kind, about = asked()
+        if about != hop:
+            return truth
+        first, since = begun.setdefault((kind, hop), (truth, time.monotonic()))
+        if kind == "blind" or (kind == "glimpse" and time.monotonic() - since > GLIMPSE):
             raise Unreadable("planted")
-        return {"frozen": begun, "slow": begun + (count - begun) // 2, "boast": count + BOAST}.get(lie, count)
+        if kind == "slow":
+            return replace(truth, count=first.count + (truth.count - first.count) // 2)
+        if kind == "boast":
+            return replace(truth, count=truth.count + BOAST)
+        return first if kind == "frozen" else truth
 
-    def read(self: CassandraHop) -> CassandraReading:
-        """The true reading with another count."""
-        found = honest(self)
-        return replace(found, count=told(found.count))
+    def lying(hop: str, honest: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The reading of a hop, and what is told instead."""
+        return lambda self: told(hop, honest(self))
 
-    CassandraHop.read = read  # type: ignore[method-assign]
+    for name, kind_of_hop in (("producer", ProducerHop), ("kafka", KafkaHop), ("cassandra", CassandraHop)):
+        kind_of_hop.read = lying(name, kind_of_hop.read)  # type: ignore[attr-defined]
