@@ -93,8 +93,17 @@ def test_every_play_checks_the_shared_values_first(path: Path) -> None:
         if "ansible.builtin.import_playbook" in play:
             continue
         assert play["gather_facts"] is False
+        # Without it an inventory that lacks the group would be a success.
+        assert play["hosts"].startswith("{{ lookup('eventlog.drills.pipeline'"), play["hosts"]
         first = play["roles"][0]
         assert first in ("eventlog.drills.common", "eventlog.drills.drill"), first
+
+
+def test_the_table_of_all_drills_expects_each_of_them() -> None:
+    (*_, table) = load(ROOT / "playbooks" / "drills.yml")
+    drills = [load(path)[0]["vars"]["drill_name"] for path in (ROOT / "playbooks").glob("drill_*.yml")]
+
+    assert sorted(table["tasks"][0]["eventlog.drills.drill"]["expected"]) == sorted(drills)
 
 
 #: Playbooks that change what runs; restart is made of two of them.
