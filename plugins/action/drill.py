@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ ARGUMENTS: dict[str, Any] = {
     "intent": {"type": "str"},
     "run": {"type": "str"},
     "since": {"type": "float"},
+    "expected": {"type": "list", "elements": "str"},
     "script": {"type": "path"},
     "settings_script": {"type": "path"},
     "task": {"type": "str"},
@@ -92,7 +94,7 @@ REQUIRED_IF = [
     ("step", "leftover", ("folder",)),
     ("step", "plant", ("script",)),
     ("step", "find", ("script",)),
-    ("step", "table", ("runs", "since")),
+    ("step", "table", ("runs", "since", "expected")),
     ("step", "report", ("runs", "run")),
     ("step", "index", ("runs",)),
     ("step", "heal", ("holder", "folder", "config", "python", "pythonpath")),
@@ -146,6 +148,8 @@ class ActionModule(DrillAction):
                 say(line)
             if refused:
                 return {"failed": True, "msg": f"the drill would be refused: {'; '.join(refused)}"}
+        elif args["step"] == "trouble":  # a rescue would turn it into an exit status of 0
+            return {"failed": True, "said": True, "msg": "what failed is said above"}
         elif args["step"] == "receipts" and args["intent"]:
             say(planning.intent_line(args["intent"], self.receipts(task_vars)))
         return {"changed": args["step"] == "begin", "skipped": args["step"] != "begin"}
@@ -162,7 +166,10 @@ class ActionModule(DrillAction):
         return {
             "changed": True,
             "run": str(rehearsal.run.path),
-            "ansible_facts": {"drill_run": str(rehearsal.run.path)},
+            "ansible_facts": {
+                "drill_run": str(rehearsal.run.path),
+                "drill_runs": [*_facts(task_vars).get("drill_runs", []), str(rehearsal.run.path)],
+            },
         }
 
     def _steady(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,15 +237,17 @@ class ActionModule(DrillAction):
         return {"changed": False, "ok": all(check.ok for check in checks)}
 
     def _table(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Show the drills since a moment in one table, write the page of all runs, and fail unless all passed."""
+        """Show this playbook's drills in a table, write the page of all runs, and fail unless every one has passed."""
         runs = Path(args["runs"])
-        stories = report.stories_since(runs, args["since"])
-        for line in report.table(stories):
+        began = _facts(task_vars).get("drill_runs", [])
+        stories = [story for story in report.stories_since(runs, args["since"]) if str(runs / story.name) in began]
+        never = list((Counter(args["expected"]) - Counter(story.drill for story in stories)).elements())
+        for line in [*report.table(stories), *(f" {drill}: never began" for drill in never)]:
             say(line)
-        say(live.line("report", str(report.render_index(runs))))
+        if runs.is_dir():
+            say(live.line("report", str(report.render_index(runs))))
         failed = [story.drill for story in stories if story.outcome is not Outcome.PASS]
-        if not stories:
-            return {"failed": True, "msg": "no drill was run"}
+        failed += [f"{drill} (never began)" for drill in never]
         return {"changed": False, "failed": bool(failed), "said": True, "msg": f"not passed: {', '.join(failed)}"}
 
     def _report(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
@@ -333,7 +342,7 @@ class ActionModule(DrillAction):
         """Judge, report and let go."""
         try:
             if _running(task_vars) is None:
-                return _NOTHING_RUNS
+                return self._unfinished(args["gate"], task_vars)
             rehearsal = self.rehearsal(task_vars)
         except JournalError:
             # A journal that cannot be read gets a verdict all the same, and the lock is given back.
@@ -348,6 +357,17 @@ class ActionModule(DrillAction):
             "verdict": found.as_dict(),
             "run": str(rehearsal.run.path),
         }
+
+    @staticmethod
+    def _unfinished(gate: bool, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        """Without a drill to finish: a success only when it has passed already, by whoever finished it."""
+        path = _facts(task_vars).get("drill_run")
+        judged = journal.last(journal.read_records(journal.Run(Path(path)).journal), "verdict") if path else None
+        if not gate or (judged and judged["outcome"] == Outcome.PASS.label):
+            return _NOTHING_RUNS
+        found = f"{judged['outcome']}: {judged['reason']}" if judged else "no drill was begun, so there is no verdict"
+        said = {"said": True} if "ansible_failed_task" in task_vars else {}  # and why that is so
+        return {"changed": False, "failed": True, "msg": found, **said}
 
 
 def _opening(args: dict[str, Any], task_vars: Mapping[str, Any]) -> opening.Opening:
@@ -375,9 +395,13 @@ def _opening(args: dict[str, Any], task_vars: Mapping[str, Any]) -> opening.Open
     )
 
 
+def _facts(task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
+    return task_vars.get("ansible_facts") or {}
+
+
 def _running(task_vars: Mapping[str, Any]) -> Path | None:
     """The folder of the drill that was begun and has no verdict yet."""
-    path = (task_vars.get("ansible_facts") or {}).get("drill_run")
+    path = _facts(task_vars).get("drill_run")
     if not path:
         return None
     run = journal.Run(Path(str(path)))

@@ -25,7 +25,7 @@ options:
       - V(free) fails while a drill holds the pipeline.
       - V(leftover) takes over the lock that a killed drill has left, V(heal) closes its journal.
       - V(plant) plants records that cannot become rows, V(find) judges where they ended up.
-      - V(table) shows several drills in a table, V(report) renders a run's reports again, V(index) the page of all runs.
+      - V(table) shows the drills of this playbook in a table and fails unless each has passed, V(report) renders a run's reports again, V(index) the page of all runs.
     type: str
     required: true
     choices: [begin, steady, guarded, receipts, trouble, settle, window, disk, books, finish, free, leftover, heal, plant, find, table, report, index]
@@ -36,6 +36,7 @@ options:
   run: {description: Name of a run., type: str}
   script: {description: "The planting program, on the controller.", type: path}
   since: {description: "Time from which runs belong to the table, in epoch seconds.", type: float}
+  expected: {description: "Names of the drills that belong to the table, those included that never began.", type: list, elements: str}
   root: {description: Directory of the pipeline., type: path}
   folder: {description: Directory of the drill on the host., type: path}
   config: {description: "The pipeline's description, on the host.", type: path}

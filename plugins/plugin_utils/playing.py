@@ -16,8 +16,8 @@ from pathlib import Path
 _DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 #: What the collection's own output says of a failure, and Ansible of what kept it from beginning.
 _FAILURES = (" failed ", " unreachable ", "[ERROR]: ")
-#: Ansible takes an inventory without a single host of the group for a success.
-_NO_HOST = " nothing to do: "
+#: What Ansible says when the lookup `pipeline` has found nothing that the playbook would do.
+_NO_HOST = "Error processing keyword 'hosts': "
 #: Its exit statuses for tasks that failed and for hosts that cannot be reached.
 _ON_HOSTS = (2, 4)
 
@@ -58,12 +58,12 @@ class Player:
                 self.show(line.rstrip())
                 if failures and failures[-1].endswith(":"):  # what follows says it
                     failures[-1] += f" {line.strip()}"
-                elif line.startswith((*_FAILURES, _NO_HOST)):
+                elif line.startswith(_FAILURES):
                     failures.append(_reason(line))
         reason = failures[0] if failures else last
-        if process.returncode in _ON_HOSTS:
+        if process.returncode in _ON_HOSTS and _NO_HOST not in reason:
             return reason
-        if process.returncode or reason.startswith(_NO_HOST.strip()):
+        if process.returncode:
             raise PlayError(f"{playbook} on {self.inventory}: {reason or f'status {process.returncode}'}")
         return ""
 

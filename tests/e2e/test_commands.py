@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from testing import ROOT
+from testing import BIN, ROOT
 from testing.pipeline import UNITS, Pipeline, run
+from testing.trees import environment
+from testing.waiting import wait_until
 
 HOLD = 5
 #: A network of its own, with loopback and nothing else; whoever is not root needs a user namespace for it.
@@ -122,6 +127,99 @@ def test_a_python_without_venv_is_told_what_to_install(tmp_path: Path) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert status == MAKE_FAILED
     assert said.startswith(f"eventlog-drills: this Python {version} lacks venv. apt-get install python{version}-venv")
+
+
+def elsewhere(folder: Path, playbook: str | Path, *flags: str) -> tuple[int, str]:
+    """A playbook that is started in another folder than the checkout's, where there is no pipeline."""
+    variables = {
+        "pipeline_root": str(folder / "none"),
+        "pipeline_run_dir": str(folder / "run"),
+        "drill_runs_dir": str(folder),
+    }
+    done = subprocess.run(
+        [str(BIN / "ansible-playbook"), str(playbook), *flags, "-e", json.dumps(variables)], cwd=folder,
+        env={key: value for key, value in environment().items() if not key.startswith("ANSIBLE_")},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+@pytest.mark.commands
+@pytest.mark.parametrize("playbook", ["eventlog.drills.drill_flink", str(ROOT / "playbooks" / "drill_flink.yml")])
+def test_a_playbook_started_elsewhere_finds_configuration_and_inventory(tmp_path: Path, playbook: str) -> None:
+    status, said = elsewhere(tmp_path, playbook)
+
+    assert status == 2, said
+    assert f" failed      there is no pipeline: {tmp_path}/none/etc/pipeline.toml does not exist" in said
+
+
+@pytest.mark.commands
+def test_a_checkout_that_everybody_may_write_is_no_reason_for_no_drill(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    for name in ("playbooks", "inventory"):
+        shutil.copytree(ROOT / name, checkout / name)
+    shutil.copy(ROOT / "ansible.cfg", checkout)
+    checkout.chmod(0o777)
+
+    status, said = elsewhere(checkout, "playbooks/drill_flink.yml")
+
+    assert status == 2, said
+    assert "there is no pipeline" in said
+
+
+@pytest.mark.commands
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--tags", "x"], "--tags x leaves nothing to do"),
+        (["-i", "misspelt.yml"], "no host is in the group 'pipeline' of"),
+        (["-i", "localhost,"], "no host is in the group 'pipeline' of localhost,"),
+        (["--limit", "nohost"], "leaves us with no hosts to target"),
+    ],
+)
+def test_a_playbook_that_does_nothing_is_no_success(tmp_path: Path, flags: list[str], why: str) -> None:
+    for playbook in ("drill_flink", "drills", "site", "status", "teardown"):
+        status, said = elsewhere(tmp_path, ROOT / "playbooks" / f"{playbook}.yml", *flags)
+
+        assert status != 0, said
+        assert why in said
+
+
+@pytest.mark.commands
+def test_drills_that_never_began_are_named_and_no_success(tmp_path: Path) -> None:
+    status, said = elsewhere(tmp_path, ROOT / "playbooks" / "drills.yml")
+
+    assert status == 2, said
+    for drill in ("kafka", "flink", "cassandra", "stop-resume", "cascade", "producer", "poison"):
+        assert f" {drill}: never began" in said
+
+
+@pytest.mark.commands
+def test_nothing_is_touched_while_a_drill_holds_the_pipeline_and_what_is_all_the_same_makes_it_invalid(
+    pipeline: Pipeline,
+) -> None:
+    since = time.time()
+    drill = pipeline.begin("drill_kafka", drill_hold=40)
+    path = pipeline.runs / "latest" / "journal.jsonl"
+
+    def away() -> bool:
+        assert drill.poll() is None, "the drill ended before its hold"
+        text = path.read_text() if path.exists() else ""
+        return any(r["kind"] == "fault" and r["time"] >= since for r in map(json.loads, text.split("\n")[:-1]))
+
+    try:
+        wait_until(away, 120, "Kafka is away")
+        for playbook in ("start", "stop", "kill", "restart", "pause_producer", "resume_producer", "site", "teardown"):
+            refused = pipeline.play(playbook, expect=1, service="kafka")
+            assert "drill kafka (pid " in refused.output
+            assert "holds this pipeline" in refused.output
+        pipeline.play("start", service="kafka", drill_force=True)
+        assert drill.wait(240) != 0
+    finally:
+        drill.kill()
+    assert pipeline.verdict()["verdict"] == "INVALID"
+    assert pipeline.verdict()["reason"].startswith("the fault was undone from outside: kafka pid ")
+    assert all(pipeline.members(unit) for unit in UNITS)
 
 
 @pytest.mark.teardown

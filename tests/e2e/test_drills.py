@@ -1,4 +1,4 @@
-"""All seven drills, one after the other, as `make drills` runs them, beside bare starts of the same servers."""
+"""All seven drills, the cascade in both orders, as `make drills` runs them, beside bare starts of the same servers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testing.pipeline import UNITS, Pipeline
 
 pytestmark = pytest.mark.drills
 
-DRILLS = ["kafka", "flink", "cassandra", "stop-resume", "cascade", "producer", "poison"]
+DRILLS = ["kafka", "flink", "cassandra", "stop-resume", "cascade", "cascade", "producer", "poison"]
 HOLD = 8
 SERVICES = {"kafka": ["kafka"], "cassandra": ["cassandra"], "flink": ["flink-jobmanager", "flink-taskmanager"]}
 #: Of a recovery and a bare start, both summed over the services so that one stall of the machine decides nothing.

@@ -93,8 +93,19 @@ def test_every_play_checks_the_shared_values_first(path: Path) -> None:
         if "ansible.builtin.import_playbook" in play:
             continue
         assert play["gather_facts"] is False
+        # Without it an inventory that lacks the group would be a success.
+        assert play["hosts"].startswith("{{ lookup('eventlog.drills.pipeline'"), play["hosts"]
         first = play["roles"][0]
         assert first in ("eventlog.drills.common", "eventlog.drills.drill"), first
+
+
+def test_the_table_of_all_drills_expects_each_of_them() -> None:
+    (_, *imported, table) = load(ROOT / "playbooks" / "drills.yml")
+    names = {path.stem: load(path)[0]["vars"]["drill_name"] for path in (ROOT / "playbooks").glob("drill_*.yml")}
+    played = [names[play["ansible.builtin.import_playbook"].rpartition(".")[2]] for play in imported]
+
+    assert set(played) == set(names.values())
+    assert table["tasks"][0]["eventlog.drills.drill"]["expected"] == played
 
 
 #: Playbooks that change what runs; restart is made of two of them.

@@ -487,8 +487,8 @@ def start_time(pid: int) -> int:
 COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "delete": delete, "overwrite": overwrite, "reject": reject, "empty": empty, "repeat": repeat,
     "counterfeit": counterfeit, "forge": forge, "shift": shift, "expire": expire, "purge": purge, "drop": drop,
-    "hurry": hurry, "freeze": freeze, "thaw": thaw, "hold": hold, "impersonate": impersonate, "reveal": reveal, "end": end,
-    "mend": mend,
+    "hurry": hurry, "freeze": freeze, "thaw": thaw, "hold": hold, "impersonate": impersonate, "reveal": reveal,
+    "end": end, "mend": mend,
 }  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def test_a_failure_on_a_host_is_its_reason(tmp_path: Path, content: str, reason:
 @pytest.mark.parametrize(
     ("content", "playbook", "reason"),
     [
-        (f"others: {{{LOCAL}}}", "reach", "nothing to do: no host of the inventory"),
+        (f"others: {{{LOCAL}}}", "reach", "no host is in the group 'pipeline' of"),
         ("pipeline: [", "reach", "parse inventory source"),
         (f"pipeline: {{{LOCAL}}}", "drill_thunder", "eventlog.drills.drill_thunder could not be found"),
     ],
