@@ -123,6 +123,7 @@ def close_books(rehearsal: Rehearsal, limits: Mapping[str, int] | None = None) -
         rehearsal.say(live.continued(text))
     _conserve(rehearsal, balanced, float(windows[0]["at"]), float(windows[-1]["at"]))
     _judge_resumption(rehearsal, found.get("resumed"))
+    _judge_monitor(rehearsal, found.get("monitor") or {})
 
 
 def _resumption(rehearsal: Rehearsal) -> tuple[float, Mapping[str, int]] | None:
@@ -173,6 +174,24 @@ def request(rehearsal: Rehearsal, first: Mapping[str, Any], last: Mapping[str, A
         # The host's own clock stamped what the sink wrote.
         "since": float(first["at"]) + rehearsal.state.offset,
     }
+
+
+def _judge_monitor(rehearsal: Rehearsal, shown: Mapping[str, Any]) -> None:
+    """Journal whether the monitor shows what the sampler has seen; one that does not answer is only remarked."""
+    if "time" not in shown:
+        rehearsal.note("note", text=f"the monitor does not answer: {shown.get('error') or 'no counts'}")
+        return
+    shown = {**shown, "time": float(shown["time"]) - rehearsal.state.offset}
+    # What it shows lies between two samples, of which the later one may still have to be taken.
+    moment = float(shown["time"]) + shapes.SHOWN_SECONDS
+    rehearsal.follow(lambda: any(float(s["time"]) > moment for s in rehearsal.samples), until=time.time() + 5.0)
+    checks = shapes.same_counts(shown, rehearsal.samples)
+    until = time.time()
+    fields = {"since": until, "until": until, "samples": 0, "checks": [check.as_dict() for check in checks]}
+    rehearsal.note("observation", phase="monitor", **fields)
+    for check in checks:
+        if not check.ok:
+            rehearsal.say(live.continued(f"the monitor shows another count: {live.checks_line([check])}"))
 
 
 def _resumed(rehearsal: Rehearsal) -> dict[str, Any]:

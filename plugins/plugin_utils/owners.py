@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Owner(NamedTuple):
+    """What the seconds of a recovery phase are spent on."""
+
+    text: str  #: with the live values of the settings, where they are known
+    setting: bool  #: whether settings of the running servers own them
+
 
 #: Service, milestone, faults it holds for (none: all), settings, and what they do. The first that fits names the owner.
 _RULES: tuple[tuple[str, str, frozenset[str], tuple[str, ...], str], ...] = (
@@ -56,7 +64,7 @@ _RULES: tuple[tuple[str, str, frozenset[str], tuple[str, ...], str], ...] = (
 
 def owners(
     undos: Iterable[Mapping[str, Any]], faults: Iterable[Mapping[str, Any]], live: Mapping[str, Any]
-) -> dict[str, str]:
+) -> dict[str, Owner]:
     """Owner per milestone of the recovery from these faults.
 
     :param undos: undo records of this recovery.
@@ -70,14 +78,14 @@ def owners(
     }
     receipts = [receipt for record in undos for receipt in record.get("receipts", [])]
     services = {str(receipt["unit"]).split("-")[0] for receipt in receipts}
-    found: dict[str, str] = {}
+    found: dict[str, Owner] = {}
     for service, milestone, kinds, names, text in _RULES:
         if milestone in found or (service and service not in (_last(receipts, milestone) or services)):
             continue
         if kinds and verbs.get(service) not in kinds:
             continue
         values = ", ".join(f"{name} {live[name]}" for name in names if name in live)
-        found[milestone] = f"{values}: {text}" if values else text
+        found[milestone] = Owner(f"{values}: {text}" if values else text, bool(values))
     return found
 
 

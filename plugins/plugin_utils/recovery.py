@@ -13,14 +13,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ansible_collections.eventlog.drills.plugins.plugin_utils.ledger import number
+from ansible_collections.eventlog.drills.plugins.plugin_utils.owners import Owner
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Snapshot, Steady, converged, good, readings
 
 #: Milestones in the order in which they happen; each phase ends with one.
 MILESTONES = ("process", "port", "ready", "first record", "drained")
 #: Seconds around Kafka's return within which a reading says how much had been buffered.
 FLUSH_REACH_SECONDS = 2.0
-#: A phase longer than this is worth naming the setting that owns it.
+#: A phase longer than this is worth saying what it is spent on, also when no setting owns it.
 LONG_PHASE_SECONDS = 3.0
+#: A shorter phase is nobody's: samples are not taken more often.
+SHORT_PHASE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Recovery:
     began: float  #: when the first undo began, seconds since the epoch
     at: dict[str, float | None]
     ordered: float = 0.0  #: seconds between the undos, which are no part of the recovery
-    owners: dict[str, str] = field(default_factory=dict)  #: the setting that owns a long phase
+    owners: dict[str, str] = field(default_factory=dict)  #: what a phase was spent on
 
     @property
     def total(self) -> float | None:
@@ -68,7 +71,7 @@ def split(
     steady: Steady,
     *,
     since: float,
-    owners: Mapping[str, str] | None = None,
+    owners: Mapping[str, Owner] | None = None,
 ) -> Recovery | None:
     """Split the recovery that follows these undo records; None when there is no receipt to start from.
 
@@ -78,7 +81,7 @@ def split(
     :param undos: records with ``receipts``, whose times are on the sampler's clock.
     :param since: when the last change was done, be it the last undo or the stream that was resumed after it: nothing
         counts as drained before.
-    :param owners: setting per milestone, named when its phase is long.
+    :param owners: what each phase is spent on; settings are always named, anything else when the phase is long.
     """
     receipts = [receipt for undo in undos for receipt in undo.get("receipts", [])]
     if not receipts:
@@ -96,7 +99,11 @@ def split(
         }
     )
     lengths = dict(Recovery(began, at).segments)
-    named = {name: text for name, text in (owners or {}).items() if lengths.get(name, 0.0) >= LONG_PHASE_SECONDS}
+    named = {
+        name: owner.text
+        for name, owner in (owners or {}).items()
+        if lengths.get(name, 0.0) >= (SHORT_PHASE_SECONDS if owner.setting else LONG_PHASE_SECONDS)
+    }
     return Recovery(began, at, round(sum(end - start for start, end in gaps), 3), named)
 
 

@@ -38,6 +38,8 @@ MIN_SHARE = 0.75
 RATE_TOLERANCE = 0.05
 #: Events that a growth cannot resolve: at either end the next one may be about to come.
 RESOLUTION_EVENTS = 2.0
+#: Seconds by which two readings of one count may be apart in time and still be of the same moment.
+SHOWN_SECONDS = 1.0
 #: A partition whose progress has not moved for so long while others wait behind it stands still.
 STUCK_SECONDS = 5.0
 #: A growing count may pause this long between two readings before that is called a stall.
@@ -433,6 +435,30 @@ def same_positions(before: Snapshot, after: Snapshot, name: str) -> list[Check]:
         )
         for subject, old, new in pairs
     ]
+
+
+def same_counts(shown: Snapshot, samples: Sequence[Snapshot]) -> list[Check]:
+    """Whether another counter shows what the sampler has seen shortly before and after it.
+
+    A count that it cannot read, or that the sampler has not seen, says nothing.
+    """
+    checks = []
+    for subject in ("producer", "kafka", "cassandra"):
+        there = readings([shown], subject)
+        if not good(there):
+            continue
+        at, count = there[0].at, int(there[0].count or 0)
+        seen = good(readings(samples, subject))
+        before = [r for r in seen if r.at <= at - SHOWN_SECONDS][-1:]
+        after = [r for r in seen if r.at >= at + SHOWN_SECONDS][:1]
+        if not before or not after:
+            continue
+        around = [r.count or 0 for r in seen if before[0].at <= r.at <= after[0].at]
+        least, most = min(around), max(around)
+        ok = least <= count <= most
+        detail = f"{count}, between {least} and {most} were seen"
+        checks.append(Check(subject, "as the sampler sees it", "the same" if ok else "another count", ok, detail))
+    return checks
 
 
 def same_offsets(expected: Mapping[str, int], seen: Mapping[str, int | None] | None) -> Check:

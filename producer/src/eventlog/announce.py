@@ -9,16 +9,12 @@ frozen must not hold up what is announced.
 from __future__ import annotations
 
 import argparse
-import http.client
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eventlog.config import ConfigError, load
-from eventlog.monitor.settings import read_settings
-
-TIMEOUT = 3.0  # seconds for the connection, and again for the answer
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # what to call to reach who listens on all addresses
+from eventlog.config import ConfigError
+from eventlog.monitor.client import ask
 
 
 def announce(config_path: Path, body: bytes) -> None:
@@ -26,20 +22,7 @@ def announce(config_path: Path, body: bytes) -> None:
 
     Raises ConfigError, or OSError when the monitor does not take it.
     """
-    config = load(config_path)
-    token = read_settings(config_path, config).token
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
-    host = EVERYWHERE.get(config.monitor.host, config.monitor.host)
-    connection = http.client.HTTPConnection(host, config.monitor.port, timeout=TIMEOUT)
-    try:
-        connection.request("PUT" if body else "DELETE", "/api/v1/drill", body, headers)
-        answer = connection.getresponse()
-        if answer.status != http.HTTPStatus.OK:
-            raise OSError(f"the monitor answered {answer.status}: {answer.read(500).decode('utf-8', 'replace')}")
-    except http.client.HTTPException as error:
-        raise OSError(f"the monitor gave no answer: {error!r}") from error
-    finally:
-        connection.close()
+    ask(config_path, "PUT" if body else "DELETE", "/api/v1/drill", body)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ should have gone on; without it nothing is said about that.
 ``timeout``: seconds for all of it, 300 by default.
 
 The result's ranges are ``[[first, last], …]``, both included. A hop that could not be read holds nothing, and
-``unclosed`` says so.
+``unclosed`` says so. ``monitor`` is what the pipeline's monitor shows of the counts in the end, or its ``error``.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from eventlog.hops.cassandra import SERVER_ERRORS, connect, explain
 from eventlog.hops.kafka import KafkaHop, KafkaReading
 from eventlog.hops.probe import Unreadable
 from eventlog.intervals import IntervalSet
+from eventlog.monitor.client import ask
 from eventlog.resumption import resumed_at
 from eventlog.spool import SpoolError, read_spool
 from eventlog.table_rows import Rejected, Rewrites, Tables
@@ -453,6 +454,15 @@ def _seconds(key: str, value: object) -> float:
     return float(value)
 
 
+def _monitor(config_path: Path) -> dict[str, Any]:
+    """The monitor's counts of the moment, as it shows them; ``error`` when it does not answer."""
+    try:
+        found: dict[str, Any] = json.loads(ask(config_path, "GET", "/api/v1/counts"))
+    except (OSError, ValueError) as error:
+        return {"error": str(error)}
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Prints the books as one JSON object. Exit status 0, or 2 when config or request cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m eventlog.books", description="Look every event of a window up.")
@@ -461,7 +471,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         text = sys.stdin.read() if str(options.request) == "-" else options.request.read_text(encoding="utf-8")
-        books = read_books(load(options.config), json.loads(text))
+        books = {**read_books(load(options.config), json.loads(text)), "monitor": _monitor(options.config)}
     except (ConfigError, RequestError, OSError, ValueError) as error:
         print(f"books: {error}", file=sys.stderr)
         return 2

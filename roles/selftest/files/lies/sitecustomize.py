@@ -1,5 +1,5 @@
 """Planted on the search path of a drill's sampler: it then says of a hop what the file `lie.json` beside this asks.
-The books reader has the same search path.
+The books reader has the same search path, and a monitor may be given it.
 
 The file holds a kind of lie and a hop, as in ``"frozen kafka"``; without one it is Cassandra:
 
@@ -37,7 +37,7 @@ if "eventlog.books" in sys.orig_argv and asked()[0] == "deaf":
     consumer = topic_records.Consumer
     topic_records.Consumer = lambda properties: consumer({**properties, "bootstrap.servers": NO_BROKER})
 
-if "eventlog.sampler" in sys.orig_argv:
+if "eventlog.sampler" in sys.orig_argv or "eventlog.monitor" in sys.orig_argv:
     from eventlog.hops.cassandra import CassandraHop
     from eventlog.hops.kafka import KafkaHop
     from eventlog.hops.probe import Unreadable

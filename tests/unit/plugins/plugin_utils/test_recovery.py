@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.eventlog.drills.plugins.plugin_utils import owners, recovery
+from ansible_collections.eventlog.drills.plugins.plugin_utils.owners import Owner
 from ansible_collections.eventlog.drills.plugins.plugin_utils.recovery import MILESTONES, Recovery
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import Steady
 from hypothesis import given
@@ -49,11 +50,16 @@ def test_the_split_of_a_recovery() -> None:
 
 
 def test_the_setting_that_owns_a_long_phase_is_named() -> None:
-    owners = {"ready": "restart-strategy delay 5 s", "drained": "catch-up"}
-    found = recovery.split([undo(process=0.2, port=0.3, ready=3.9)], SAMPLES, STEADY, since=START + 5, owners=owners)
+    known = {
+        "process": Owner("no setting's", False),
+        "ready": Owner("restart-strategy delay 5 s", False),
+        "first record": Owner("reconnect 500", True),
+        "drained": Owner("catch-up", False),
+    }
+    found = recovery.split([undo(process=0.2, port=0.3, ready=3.3)], SAMPLES, STEADY, since=START + 5, owners=known)
     assert found is not None
-    assert found.owners == {"ready": "restart-strategy delay 5 s"}
-    assert found.longest == "ready 3.6 s (restart-strategy delay 5 s)"
+    assert found.owners == {"ready": "restart-strategy delay 5 s", "first record": "reconnect 500"}
+    assert found.longest == "ready 3.0 s (restart-strategy delay 5 s)"
 
 
 def test_several_undos_count_from_the_first_to_the_last() -> None:
@@ -129,7 +135,7 @@ def test_the_flush_of_the_spool_is_timed() -> None:
 def test_a_milestone_belongs_to_the_service_that_reached_it_last() -> None:
     back = [undo("kafka", at=1.0, port=1.0, ready=1.0), undo("flink-jobmanager", at=10.0, port=5.0, ready=9.0)]
     named = owners.owners(back, [], {})
-    assert named["port"].startswith("start of the JVM and of the Python driver")
-    assert named["ready"].startswith("start of the task manager")
+    assert named["port"].text.startswith("start of the JVM and of the Python driver")
+    assert named["ready"].text.startswith("start of the task manager")
     other = [undo("flink-jobmanager", at=1.0), undo("kafka", at=10.0, port=5.0, ready=5.0)]
-    assert owners.owners(other, [], {})["port"].startswith("start of the broker")
+    assert owners.owners(other, [], {})["port"].text.startswith("start of the broker")

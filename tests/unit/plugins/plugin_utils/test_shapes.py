@@ -379,3 +379,16 @@ def test_the_job_goes_on_where_its_savepoint_ended(
 ) -> None:
     check = shapes.same_offsets({"0": 301, "1": 275}, seen)
     assert (check.ok, check.seen) == (ok, text)
+
+
+def test_another_counter_must_show_what_was_seen() -> None:
+    samples = series(10, producer=growing, kafka=growing, cassandra=growing, lag=0)
+    honest = snapshot(5, producer=growing(5), kafka=growing(5), cassandra=growing(5))
+    assert [check.ok for check in shapes.same_counts(honest, samples)] == [True, True, True]
+    frozen = snapshot(5, producer=growing(5), kafka=growing(0), cassandra=growing(9))
+    found = {check.subject: check for check in shapes.same_counts(frozen, samples)}
+    assert [found[hop].ok for hop in ("producer", "kafka", "cassandra")] == [True, False, False]
+    assert found["kafka"].detail == "1000, between 1040 and 1060 were seen"
+    # What it cannot read, or what nobody saw at that time, is no evidence.
+    assert shapes.same_counts(snapshot(5, producer=None, kafka=None, cassandra=None), samples) == []
+    assert shapes.same_counts(snapshot(50), samples) == []
