@@ -195,6 +195,28 @@ def test_drills_that_never_began_are_named_and_no_success(tmp_path: Path) -> Non
 
 
 @pytest.mark.commands
+@pytest.mark.parametrize(
+    ("playbook", "given", "why"),
+    [
+        ("drill_flink", "drill_hold=-1", "drill_hold is '-1': give seconds, a number of at least 0"),
+        ("drill_flink", "drill_hold=abc", "drill_hold is 'abc': give seconds, a number of at least 0"),
+        ("drill_flink", "drill_hlod=5", "drill_hlod is no variable of this collection. Did you mean drill_hold?"),
+        ("drills", "drill_fault=stopp", "drill_fault is 'stopp': give stop, kill, pause or cut. Did you mean stop?"),
+        ("site", "kafka_prot=9092", "kafka_prot is no variable of this collection. Did you mean kafka_port?"),
+        ("teardown", "teardown_prge=true", "teardown_prge is no variable of this collection. Did you mean"),
+    ],
+)
+def test_what_cannot_be_set_is_one_line_before_anything_is_done(
+    tmp_path: Path, playbook: str, given: str, why: str
+) -> None:
+    status, said = elsewhere(tmp_path, ROOT / "playbooks" / f"{playbook}.yml", "-e", given)
+
+    assert status == 2, said
+    assert f" failed      {why}" in said
+    assert "ok=0 " in said or "ok=1 " in said
+
+
+@pytest.mark.commands
 def test_nothing_is_touched_while_a_drill_holds_the_pipeline_and_what_is_all_the_same_makes_it_invalid(
     pipeline: Pipeline,
 ) -> None:

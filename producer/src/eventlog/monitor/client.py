@@ -23,10 +23,10 @@ def ask(config_path: Path, method: str, path: str, body: bytes = b"") -> bytes:
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
         found = answer.read()
-        if answer.status != http.HTTPStatus.OK:
-            raise OSError(f"the monitor answered {answer.status}: {found[:500].decode('utf-8', 'replace')}")
-        return found
     except http.client.HTTPException as error:
         raise OSError(f"the monitor gave no answer: {error!r}") from error
     finally:
         connection.close()
+    if answer.status != http.HTTPStatus.OK:
+        raise OSError(f"the monitor answered {answer.status}: {found[:500].decode('utf-8', 'replace')}")
+    return found
