@@ -55,11 +55,12 @@ LIMITS: Mapping[str, Limit] = {
     "drill_hold": _SECONDS,
     "drill_gap": _SECONDS,
     "drill_recovery_budget": _SOME_SECONDS,
+    "drill_patience": _SOME_SECONDS,
     "drill_steady_within": _SOME_SECONDS,
     "drill_sample_interval": _SOME_SECONDS,
     # The guard looks once a second; a lease below a few looks would run out beside a drill that goes well.
     "drill_lease": Limit("seconds", least=3),
-    "drill_capacity": Limit("events per second", above=True),
+    "drill_capacity": Limit("events per second"),
     "event_bytes": _BYTES,
     "event_rate": Limit("events per second"),
     "bucket_size": _COUNT,
