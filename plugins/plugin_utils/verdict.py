@@ -167,6 +167,10 @@ def _from_undo(record: Mapping[str, Any]) -> list[_Finding]:
     return findings
 
 
+def _from_note(record: Mapping[str, Any]) -> list[_Finding]:
+    return [(Outcome.INVALID, f"{_OUTSIDE}: {record['outside']}")] if record.get("outside") else []
+
+
 def _from_observation(record: Mapping[str, Any]) -> list[_Finding]:
     findings: list[_Finding] = []
     phase = record.get("phase")
@@ -231,6 +235,7 @@ _READERS = {
     "steady": _from_steady,
     "fault": _from_fault,
     "undo": _from_undo,
+    "note": _from_note,
     "observation": _from_observation,
     "trouble": _from_trouble,
     "recovery": _from_recovery,

@@ -152,6 +152,15 @@ def test_a_fault_that_was_undone_from_outside_proves_nothing() -> None:
     assert found.findings == ["outage: spool should be static, but drains (+0 in 60 s)"]
 
 
+def test_a_stream_that_was_resumed_from_outside_proves_nothing() -> None:
+    label, reason = judged(note={"streaming": True, "outside": "the producer streamed although it was paused"})
+    assert (label, reason) == (
+        "INVALID",
+        "the fault was undone from outside: the producer streamed although it was paused",
+    )
+    assert judged(note={"streaming": True, "outside": ""})[0] == "PASS"
+
+
 def test_what_the_lease_undid_was_not_undone_from_outside() -> None:
     found = verdict.judge(records(undo=MEDDLED, lease={"state": "expired", "text": "kafka started"}))
     assert found.outcome is Outcome.INVALID
