@@ -75,6 +75,7 @@ ARGUMENTS: dict[str, Any] = {
     "unhealed": {"type": "bool", "default": False},
     "breaks": {"type": "bool", "default": False},
     "streaming": {"type": "bool"},
+    "changed": {"type": "bool", "default": True},
     "intent": {"type": "str"},
     "run": {"type": "str"},
     "since": {"type": "float"},
@@ -272,7 +273,8 @@ class ActionModule(DrillAction):
         rehearsal.fetch()
         if args["streaming"] is not None:
             text = "the producer streams again" if args["streaming"] else "the producer is paused"
-            rehearsal.note("note", text=text, streaming=args["streaming"])
+            outside = "" if args["changed"] or not args["streaming"] else "the producer streamed although it was paused"
+            rehearsal.note("note", text=text, streaming=args["streaming"], outside=outside)
             say(live.line("producer", text))
         refuted = [
             f"{receipt['unit']} {receipt['why']}"

@@ -42,7 +42,7 @@ def read_member(pid: int) -> Member | None:
         with open(f"/proc/{pid}/stat", "rb") as file:
             raw = file.read().decode("utf-8", "replace")
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            cmdline = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+            words = file.read().decode("utf-8", "replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The command name is in parentheses and may itself hold spaces and parentheses: split behind the last one.
@@ -55,8 +55,13 @@ def read_member(pid: int) -> Member | None:
         state=fields[0],
         threads=int(fields[17]),
         rss=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
-        cmdline=cmdline or f"[{name}]",
+        cmdline=_one_line(words) or f"[{name}]",
     )
+
+
+def _one_line(words: str) -> str:
+    """A command line for people: a process may call itself what it likes, line breaks and escape sequences included."""
+    return "".join(char if char.isprintable() else " " for char in words).strip()
 
 
 def group_members(pgid: int, not_before: int = 0) -> list[Member]:

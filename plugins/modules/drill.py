@@ -56,6 +56,7 @@ options:
   limits: {description: "Records that may be C(repeated), C(rewritten) or C(rejected) at most.", type: dict, default: {}}
   gate: {description: Whether a verdict other than PASS fails the task., type: bool, default: true}
   streaming: {description: The stream was resumed or paused by the task before., type: bool}
+  changed: {description: Whether that task had anything to do., type: bool, default: true}
   guard: {description: What the guard said., type: dict, default: {}}
   holder: {description: Who holds the lock., type: dict, default: {}}
   force: {description: Act also when it is not known that the lock's holder is gone., type: bool, default: false}

@@ -6,12 +6,13 @@ Bringing the services back is the runtime's guard's work; this looks whether it 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils import closing, journal, live, observing, opening
+from ansible_collections.eventlog.drills.plugins.plugin_utils import closing, journal, live, opening
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host, HostError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import Record
 from ansible_collections.eventlog.drills.plugins.plugin_utils.lock import Holder, Lock, described, holder, is_gone
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError, Say
 from ansible_collections.eventlog.drills.plugins.plugin_utils.shapes import why_not_healthy
@@ -104,10 +105,27 @@ def close(rehearsal: Rehearsal, *, done: str, reason: str, holder: str) -> Verdi
 
     :param holder: id of who holds the lock in the drill's place.
     """
-    phase = observing.last_phase(rehearsal.records)
     state = "not healed" if reason else "healed"
-    rehearsal.note("lease", state=state, phase=phase, text=f"{done}; {reason}" if reason else done)
+    rehearsal.note(
+        "lease", state=state, when=interrupted(rehearsal.records), text=f"{done}; {reason}" if reason else done
+    )
     return closing.conclude(rehearsal, rehearsal.run.path.parent, holder=holder)
+
+
+def interrupted(records: Iterable[Record]) -> str:
+    """When a drill was interrupted, by the end of its journal: ``during outage``, ``after flink was stopped``."""
+    when = "during the beginning"
+    for record in records:
+        if record["kind"] == "phase":
+            when = f"{'during' if record['state'] == 'started' else 'after'} {record['phase']}"
+        elif record["kind"] == "window" and record["state"] == "closed":
+            when = "while the books were being closed"
+        elif receipts_of := record.get("receipts"):
+            services = " and ".join(dict.fromkeys(str(receipt["unit"]).partition("-")[0] for receipt in receipts_of))
+            were = "were" if " and " in services else "was"
+            done = {"fault": str(receipts_of[-1]["verb"]), "undo": "brought back"}.get(record["kind"])
+            when = f"after {services} {were} {done}" if done else f"while {services} {were} being taken away"
+    return when
 
 
 def _not_healthy(rehearsal: Rehearsal, guard: Mapping[str, Any], within: float) -> str:

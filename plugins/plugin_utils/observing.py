@@ -247,9 +247,3 @@ def _record(
         text = f"expected  {live.checks_line(checks)} {live.rates_note(checks)}"
         rehearsal.say(live.continued(text.rstrip()))
     return {"ok": ok and all(check.ok for check in checks), "seconds": until - since, "checks": record["checks"]}
-
-
-def last_phase(records: Sequence[journal.Record]) -> str:
-    """The phase that was being watched last: what an interruption interrupted."""
-    started = [record for record in records if record["kind"] == "phase"]
-    return str(started[-1]["phase"]) if started else "the beginning"

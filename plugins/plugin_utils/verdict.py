@@ -115,7 +115,7 @@ def _findings(records: Sequence[Mapping[str, Any]]) -> list[_Finding]:
     for record in records:
         reader = _READERS.get(str(record.get("kind")))
         if reader is not None:
-            findings += reader(record)
+            findings += [(kind, _one_line(text)) for kind, text in reader(record)]
     if any(record.get("kind") == "lease" and record.get("state") == "expired" for record in records):
         findings = [found for found in findings if not found[1].startswith(_OUTSIDE)]  # it was the guard
     kinds = {str(record.get("kind")) for record in records}
@@ -131,6 +131,11 @@ def _findings(records: Sequence[Mapping[str, Any]]) -> list[_Finding]:
             if kind not in kinds
         ]
     return findings
+
+
+def _one_line(text: str) -> str:
+    """The text without line breaks and other control characters: parts of it are what programs call themselves."""
+    return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
 def _from_preflight(record: Mapping[str, Any]) -> list[_Finding]:
@@ -163,6 +168,10 @@ def _from_undo(record: Mapping[str, Any]) -> list[_Finding]:
         if not receipt.get("ok")
     ]
     return findings
+
+
+def _from_note(record: Mapping[str, Any]) -> list[_Finding]:
+    return [(Outcome.INVALID, f"{_OUTSIDE}: {record['outside']}")] if record.get("outside") else []
 
 
 def _from_observation(record: Mapping[str, Any]) -> list[_Finding]:
@@ -216,11 +225,9 @@ def _from_conservation(record: Mapping[str, Any]) -> list[_Finding]:
 
 def _from_lease(record: Mapping[str, Any]) -> list[_Finding]:
     if record.get("state") == "healed":
-        return [(Outcome.ABORTED_HEALED, f"interrupted during {record.get('phase')}; healed: {record.get('text')}")]
+        return [(Outcome.ABORTED_HEALED, f"interrupted {record.get('when')}; healed: {record.get('text')}")]
     if record.get("state") == "not healed":
-        return [
-            (Outcome.ABORTED_NOT_HEALED, f"interrupted during {record.get('phase')}; not healed: {record.get('text')}")
-        ]
+        return [(Outcome.ABORTED_NOT_HEALED, f"interrupted {record.get('when')}; not healed: {record.get('text')}")]
     if record.get("state") == "expired":
         return [(Outcome.INVALID, f"the lease ran out and undid the fault: {record.get('text')}")]
     if record.get("state") == "lost":
@@ -233,6 +240,7 @@ _READERS = {
     "steady": _from_steady,
     "fault": _from_fault,
     "undo": _from_undo,
+    "note": _from_note,
     "observation": _from_observation,
     "trouble": _from_trouble,
     "recovery": _from_recovery,

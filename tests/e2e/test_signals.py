@@ -87,6 +87,25 @@ def heals(pipeline: Pipeline) -> None:
     assert [seq for seq in range(1, count + 1) if (source, seq) not in rows] == []
 
 
+@pytest.mark.more_signals
+def test_of_two_drills_that_find_the_lock_of_a_killed_one_a_single_one_heals_and_runs(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    interrupt(pipeline, "kafka", "phase", "outage", signal.SIGKILL, HOLD)
+    since = time.time()
+
+    both = [
+        pipeline.begin("drill_flink", drill_hold=8, drill_steady_within=RETURN_SECONDS, drill_link=str(tmp_path / name))
+        for name in ("one", "other")
+    ]
+    statuses = [process.wait(RETURN_SECONDS + 300) for process in both]
+
+    assert sorted(status == 0 for status in statuses) == [False, True]
+    begun = [path for path in pipeline.runs.glob("*-flink") if path.stat().st_ctime >= since]
+    assert len(begun) == 1
+    assert pipeline.verdict()["verdict"] == "PASS"
+
+
 OFTEN = {("outage", signal.SIGKILL), ("recovery", signal.SIGTERM)}  # in `make test`
 CASES = [
     pytest.param(

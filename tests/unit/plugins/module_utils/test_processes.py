@@ -61,6 +61,16 @@ def test_a_process_is_read_with_its_identity() -> None:
     assert read_member(os.getpid()).start_time == me.start_time  # type: ignore[union-attr]
 
 
+def test_a_command_line_is_one_line_whatever_a_process_calls_itself(spawn: Spawn) -> None:
+    process = spawn("import time\nprint('up', flush=True)\ntime.sleep(600)  # \x1b[2J \u2028 end")
+
+    found = read_member(process.pid)
+
+    assert found is not None
+    assert found.cmdline.isprintable()
+    assert found.cmdline.endswith("time.sleep(600)  #  [2J   end")
+
+
 def test_a_process_that_does_not_exist_is_none() -> None:
     child = subprocess.Popen(["true"])
     child.wait()

@@ -82,11 +82,15 @@ LOSS = "app-1 seq 7: 1 in Kafka, but not in Cassandra: lost between Kafka and Ca
         ({"preflight": {"checks": [{"ok": False, "text": "no room"}]}, "window": None}, "INVALID", "refused: no room"),
         ({"steady": {"ok": False, "reason": "kafka is away"}, "window": None}, "INVALID", "not steady: kafka is away"),
         (
-            {"lease": {"state": "healed", "phase": "outage", "text": "kafka"}},
+            {"lease": {"state": "healed", "when": "during outage", "text": "kafka"}},
             "ABORTED (healed)",
             "interrupted during outage",
         ),
-        ({"lease": {"state": "not healed", "phase": "outage", "text": "x"}}, "ABORTED (not healed)", "not healed: x"),
+        (
+            {"lease": {"state": "not healed", "when": "after outage", "text": "x"}},
+            "ABORTED (not healed)",
+            "not healed: x",
+        ),
         ({"lease": {"state": "expired", "text": "kafka started"}}, "INVALID", "the lease ran out"),
     ],
 )
@@ -161,6 +165,15 @@ def test_a_fault_that_was_undone_from_outside_proves_nothing() -> None:
     assert found.findings == ["outage: spool should be static, but drains (+0 in 60 s)"]
 
 
+def test_a_stream_that_was_resumed_from_outside_proves_nothing() -> None:
+    label, reason = judged(note={"streaming": True, "outside": "the producer streamed although it was paused"})
+    assert (label, reason) == (
+        "INVALID",
+        "the fault was undone from outside: the producer streamed although it was paused",
+    )
+    assert judged(note={"streaming": True, "outside": ""})[0] == "PASS"
+
+
 def test_what_the_lease_undid_was_not_undone_from_outside() -> None:
     found = verdict.judge(records(undo=MEDDLED, lease={"state": "expired", "text": "kafka started"}))
     assert found.outcome is Outcome.INVALID
@@ -171,3 +184,19 @@ def test_what_the_lease_undid_was_not_undone_from_outside() -> None:
 def test_a_lock_that_was_lost_makes_the_run_invalid() -> None:
     label, reason = judged(lease={"state": "lost", "text": "taken by other pid 7"})
     assert (label, reason) == ("INVALID", "the lock of the drill was lost while it ran: taken by other pid 7")
+
+
+def test_every_sentence_is_one_line() -> None:
+    trouble = {
+        "task": "Start kafka",
+        "message": "port 9092 is used by pid 7 (python -c 'import time\n\x1b[2Jtime.sleep(9)')",
+    }
+    refuted = {"receipts": [{**RECEIPT, "ok": False, "why": "still runs:\r\npid 7"}]}
+    found = verdict.judge(records(trouble=trouble, fault=refuted, books={"losses": ["one\u2028two"]}))
+    assert (found.reason, found.findings) == (
+        "one two",
+        [
+            "the fault did not bite: kafka still runs:  pid 7",
+            "task 'Start kafka' failed: port 9092 is used by pid 7 (python -c 'import time  [2Jtime.sleep(9)')",
+        ],
+    )
