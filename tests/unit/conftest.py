@@ -14,6 +14,8 @@ from types import ModuleType
 from typing import Any, Protocol
 
 import pytest
+from ansible.module_utils import _internal
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
 from testing import settings
@@ -27,11 +29,14 @@ class RunModule(Protocol):
 
 
 @pytest.fixture
-def run_module(capsys: pytest.CaptureFixture[str]) -> RunModule:
+def run_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunModule:
     """A function that runs a module; its result gets ``failed`` also when the module succeeded."""
+    # Where a test has loaded the controller's half of Ansible, a module's warnings would go to its display.
+    monkeypatch.setattr(_internal, "is_controller", False, raising=False)
 
     def run(module: ModuleType, *, check: bool = False, **args: Any) -> dict[str, Any]:
         capsys.readouterr()
+        warnings._global_warnings.clear()  # a module has a process of its own
         with patch_module_args({**args, "_ansible_check_mode": check}), pytest.raises(SystemExit):
             module.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
