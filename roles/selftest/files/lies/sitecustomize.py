@@ -4,8 +4,8 @@ The books reader has the same search path, and a monitor may be given it.
 The file holds a kind of lie and a hop, as in ``"frozen kafka"``; without one it is Cassandra:
 
 ``frozen``: what was read in the moment in which the lie began, for ever. ``slow``: from then on every second row.
-``boast``: fifty rows more than there are. ``blind``: nothing can be read. ``glimpse``: the truth for a second or two,
-and then nothing. ``deaf``: the sampler tells the truth, but the books reader looks for the topic where no broker is.
+``boast``: fifty rows more than there are. ``blind``: nothing can be read. ``glimpse``: frozen for a second or two, and
+then nothing. ``deaf``: the sampler tells the truth, but the books reader looks for the topic where no broker is.
 
 Without the file both tell the truth.
 """
@@ -60,7 +60,7 @@ if "eventlog.sampler" in sys.orig_argv or "eventlog.monitor" in sys.orig_argv:
             return replace(truth, count=first.count + (truth.count - first.count) // 2)
         if kind == "boast":
             return replace(truth, count=truth.count + BOAST)
-        return first if kind == "frozen" else truth
+        return first if kind in ("frozen", "glimpse") else truth
 
     def lying(hop: str, honest: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """The reading of a hop, and what is told instead."""
