@@ -150,4 +150,6 @@ def summary(plan: Plan) -> str:
 def _kept(hours: float) -> str:
     if hours == float("inf"):
         return "for ever"
-    return f"{hours / 24:g} d" if hours >= 24 else f"{hours:g} h"
+    if hours < 1:
+        return f"{hours * 60:.3g} min"
+    return f"{hours / 24:.3g} d" if hours >= 24 else f"{hours:.3g} h"
