@@ -203,11 +203,12 @@ def why_not_converged(rehearsal: Rehearsal, steady: Steady) -> str:
         return reason
     lag, buffered = int(samples[-1]["lag"]["count"]), int(samples[-1]["producer"].get("buffered") or 0)
     if lag > steady.lag_limit:
-        text = f"lag is {live.thousands(lag)}, steady is up to {live.thousands(steady.lag_limit)}"
-        return "; ".join([text, *shapes.stuck_partitions(samples)])
-    if buffered > steady.lag_limit:
-        return f"{live.thousands(buffered)} events still wait in the spool"
-    return "no new rows arrive in Cassandra"
+        reason = f"lag is {live.thousands(lag)}, steady is up to {live.thousands(steady.lag_limit)}"
+    elif buffered > steady.lag_limit:
+        reason = f"{live.thousands(buffered)} events still wait in the spool"
+    else:
+        reason = "no new rows arrive in Cassandra"
+    return "; ".join([reason, *shapes.stuck_partitions(samples)])
 
 
 def _judge(rehearsal: Rehearsal, phase: Phase, since: float, until: float) -> list[Check]:
