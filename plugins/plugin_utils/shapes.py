@@ -357,6 +357,11 @@ def tasks_run(flink: Mapping[str, Any]) -> bool:
     )
 
 
+def _lag_margin(rate: float) -> int:
+    """Records by which a lag may vary at a rate: one second's events, or ten."""
+    return max(10, math.ceil(rate))
+
+
 @dataclass(frozen=True)
 class Steady:
     """The healthy pipeline that a drill starts from and must come back to."""
@@ -368,7 +373,7 @@ class Steady:
     @property
     def lag_limit(self) -> int:
         """Lag at which the pipeline counts as caught up: what was seen, and one second's events or ten on top."""
-        return self.lag + max(10, math.ceil(self.rate))
+        return self.lag + _lag_margin(self.rate)
 
 
 def healthy(sample: Snapshot) -> bool:
@@ -507,6 +512,9 @@ def steady_state(samples: Sequence[Snapshot], *, wanted: int = MIN_READINGS) -> 
         return (
             f"lag is {lags[-1]}, more than ten seconds of the offered rate ({limit}): the pipeline is still catching up"
         )
+    # What it comes back to is judged by this lag, which must not be one of the way down.
+    if max(lags) - lags[-1] > _lag_margin(rate):
+        return f"lag falls from {max(lags)} to {lags[-1]}: the pipeline is still catching up"
     return Steady(rate=rate, lag=max(lags))
 
 

@@ -176,6 +176,7 @@ def test_steady_state() -> None:
         ({"streaming": False}, "the producer is not streaming"),
         ({"cassandra": 1000}, "cassandra does not grow"),
         ({"lag": 5000}, "lag is 5000"),
+        ({"lag": lambda t: 300 if t < 2 else 3}, "lag falls from 300 to 3: the pipeline is still catching up"),
     ],
 )
 def test_why_there_is_no_steady_state(changes: dict[str, Any], reason: str) -> None:
