@@ -506,16 +506,21 @@ def steady_state(samples: Sequence[Snapshot], *, wanted: int = MIN_READINGS) -> 
         if moved is None or moved.difference <= 0:
             return f"{subject} does not grow"
     lags = [int(sample["lag"]["count"]) for sample in recent]
-    # A backlog that is still being worked off is no steady state: it must be within seconds of the offered rate.
+    return _still_catching_up(lags, rate) or Steady(rate=rate, lag=max(lags))
+
+
+def _still_catching_up(lags: Sequence[int], rate: float) -> str:
+    """Why these lags are of a backlog that is being worked off, empty when they are not."""
+    # It must be within seconds of the offered rate.
     limit = max(100, math.ceil(10 * rate))
     if lags[-1] > limit:
         return (
             f"lag is {lags[-1]}, more than ten seconds of the offered rate ({limit}): the pipeline is still catching up"
         )
-    # What it comes back to is judged by this lag, which must not be one of the way down.
+    # The largest is what a recovery has to come back to, so none may be of the way down.
     if max(lags) - lags[-1] > _lag_margin(rate):
         return f"lag falls from {max(lags)} to {lags[-1]}: the pipeline is still catching up"
-    return Steady(rate=rate, lag=max(lags))
+    return ""
 
 
 def converged(samples: Sequence[Snapshot], steady: Steady, *, since: float, wanted: int = MIN_READINGS) -> float | None:

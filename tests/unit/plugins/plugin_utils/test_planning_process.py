@@ -55,10 +55,7 @@ def test_a_drill_that_would_be_refused_says_why(stage: Stage, counts: dict[str, 
 def test_the_retention_is_the_brokers_own(stage: Stage) -> None:
     script = 'print(\'{"topic retention.ms": "30000"}\')'
     text, refused = planned(stage, away={"flink": 60.0}, settings_script=script)
-    assert (
-        "REFUSED: Kafka would delete records before they are processed: away 90 s, records are kept 0.5 min"
-        in text
-    )
+    assert "REFUSED: Kafka would delete records before they are processed: away 90 s, records are kept 0.5 min" in text
     assert len(refused) == 1
     assert planned(stage, settings_script='print(\'{"topic retention.ms": "-1"}\')')[1] == []
 
