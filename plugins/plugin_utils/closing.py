@@ -123,7 +123,12 @@ def close_books(rehearsal: Rehearsal, limits: Mapping[str, int] | None = None) -
         rehearsal.say(live.continued(text))
     _conserve(rehearsal, balanced, float(windows[0]["at"]), float(windows[-1]["at"]))
     _judge_resumption(rehearsal, found.get("resumed"))
-    _judge_monitor(rehearsal, found.get("monitor") or {})
+    shown = found.get("monitor") or {}
+    if "time" not in shown:
+        rehearsal.note("note", text=f"the monitor does not answer: {shown.get('error') or 'no counts'}")
+    # Two other counters: the one that people look at, and the hops themselves.
+    _compare_counts(rehearsal, "monitor", shown)
+    _compare_counts(rehearsal, "hops", found.get("counts") or {})
 
 
 def _resumption(rehearsal: Rehearsal) -> tuple[float, Mapping[str, int]] | None:
@@ -176,10 +181,9 @@ def request(rehearsal: Rehearsal, first: Mapping[str, Any], last: Mapping[str, A
     }
 
 
-def _judge_monitor(rehearsal: Rehearsal, shown: Mapping[str, Any]) -> None:
-    """Journal whether the monitor shows what the sampler has seen; one that does not answer is only remarked."""
+def _compare_counts(rehearsal: Rehearsal, whose: str, shown: Mapping[str, Any]) -> None:
+    """Journal whether another counter shows what the sampler has seen; one that shows nothing is no evidence."""
     if "time" not in shown:
-        rehearsal.note("note", text=f"the monitor does not answer: {shown.get('error') or 'no counts'}")
         return
     shown = {**shown, "time": float(shown["time"]) - rehearsal.state.offset}
     # What it shows lies between two samples, of which the later one may still have to be taken.
@@ -188,10 +192,10 @@ def _judge_monitor(rehearsal: Rehearsal, shown: Mapping[str, Any]) -> None:
     checks = shapes.same_counts(shown, rehearsal.samples)
     until = time.time()
     fields = {"since": until, "until": until, "samples": 0, "checks": [check.as_dict() for check in checks]}
-    rehearsal.note("observation", phase="monitor", **fields)
+    rehearsal.note("observation", phase=whose, **fields)
     for check in checks:
         if not check.ok:
-            rehearsal.say(live.continued(f"the monitor shows another count: {live.checks_line([check])}"))
+            rehearsal.say(live.continued(f"{whose}: {live.checks_line([check])}"))
 
 
 def _resumed(rehearsal: Rehearsal) -> dict[str, Any]:

@@ -133,6 +133,7 @@ def read_books(config: Config, request: Mapping[str, Any]) -> dict[str, Any]:
     ``deleted``: by partition the offsets that were to be read and that the topic does not hold any more.
     ``rejected``: record by record, ``own`` when it is an event of the window as the producer made it.
     ``reopened``: by source and bucket the rows of buckets that were taken for full.
+    ``counts``: what spool and topic count in the end, in the shape of a snapshot.
     ``resumed``: by partition the offset at which the job went on, None where that was not seen; None when not asked.
     ``unexpected``, ``rewritten``, ``totals`` and ``unclosed``.
 
@@ -167,6 +168,7 @@ def read_books(config: Config, request: Mapping[str, Any]) -> dict[str, Any]:
         resumed = resumed_at(config, wanted.resumed[1], tables.first_offsets)
     return {
         "time": round(time.time(), 3),
+        "counts": _counts(spool, held),
         "seconds": round(time.monotonic() - began, 3),
         **books,
         "resumed": None if resumed is None else {str(partition): at for partition, at in resumed.items()},
@@ -452,6 +454,15 @@ def _seconds(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise RequestError(f"{key} must be a number of seconds, not {value!r}")
     return float(value)
+
+
+def _counts(spool: _SpoolBooks | None, kafka: KafkaReading | None) -> dict[str, Any]:
+    """What spool and topic themselves count at this moment, in the shape of a snapshot."""
+    counts = {"producer": spool and spool.made, "kafka": kafka and kafka.count}
+    return {
+        "time": round(time.time(), 3),
+        **{hop: {"count": count, "reachable": count is not None, "age": 0.0} for hop, count in counts.items()},
+    }
 
 
 def _monitor(config_path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@
     python plant.py CONFIG counterfeit         append two records once more, with another time and another text
     python plant.py CONFIG forge               a record of a stranger, and a row of an event that was never generated
     python plant.py CONFIG shift SKIP AGAIN    with the job away: let it skip SKIP records, and process AGAIN once more
+    python plant.py CONFIG forget              with the job away: forget the savepoint with which it ended
     python plant.py CONFIG expire N            with the job away: remove N records that it has not read
     python plant.py CONFIG hurry S             write the progress of every partition S seconds in the future
     python plant.py CONFIG purge               remove every record of the topic
@@ -330,6 +331,12 @@ def shift(config: Config, skip: str, again: str) -> dict[str, Any]:
     return {"rows": skipped}
 
 
+def forget(config: Config) -> dict[str, Any]:
+    """Take the note of the savepoint away, so that the next start goes by the group's offsets."""
+    Path(config.flink.state_dir, "resume.json").unlink()
+    return {}
+
+
 def expire(config: Config, count: str) -> dict[str, Any]:
     """Remove the next records that the job would read, and leave some behind them, which show it the way."""
     with tables(config) as session:
@@ -502,9 +509,9 @@ def start_time(pid: int) -> int:
 
 COMMANDS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "delete": delete, "overwrite": overwrite, "reject": reject, "empty": empty, "repeat": repeat,
-    "counterfeit": counterfeit, "forge": forge, "shift": shift, "expire": expire, "purge": purge, "drop": drop,
-    "hurry": hurry, "freeze": freeze, "thaw": thaw, "hold": hold, "impersonate": impersonate, "reveal": reveal,
-    "end": end, "mend": mend,
+    "counterfeit": counterfeit, "forge": forge, "shift": shift, "forget": forget, "expire": expire, "purge": purge,
+    "drop": drop, "hurry": hurry, "freeze": freeze, "thaw": thaw, "hold": hold, "impersonate": impersonate,
+    "reveal": reveal, "end": end, "mend": mend,
 }  # fmt: skip
 
 
