@@ -58,9 +58,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"pipeline_runtime": "magic"}, "pipeline_runtime"),
     ({"pipeline_root": "relative/path"}, "pipeline_root"),
     ({"runtime_disk_bytes": "plenty"}, "runtime_disk_bytes"),
+    ({"kafka_port": 99999}, "kafka_port is 99999: give a port, a whole number of at least 1 and at most 65535"),
 ]
 UNFIT: list[tuple[dict[str, Any], str]] = [
-    ({"kafka_port": 99999}, "kafka_port is 99999, which is no TCP port"),
     ({"runtime_disk_bytes": 2**60}, "GiB are needed. Free some space, or set pipeline_root to a larger disk"),
     ({"runtime_memory_bytes": 2**60}, "GiB are needed. Stop other programs, or lower kafka_heap"),
     ({"distribution_java_home": "/no/java"}, "/no/java/bin/java cannot be run"),
@@ -70,8 +70,8 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
 TOGETHER = [
     # What the roles refuse by their types, and what the preflight finds: it names all of it at once.
     pytest.param(WRONG[:1], id="type", marks=pytest.mark.provisioning),
-    pytest.param(UNFIT[:4], id="host", marks=pytest.mark.provisioning),
-    pytest.param(UNFIT[5:], id="token", marks=pytest.mark.provisioning),
+    pytest.param(UNFIT[:3], id="host", marks=pytest.mark.provisioning),
+    pytest.param(UNFIT[4:], id="token", marks=pytest.mark.provisioning),
     *(pytest.param([case], id=str(case[0]), marks=pytest.mark.more_provisioning) for case in [*WRONG, *UNFIT]),
 ]
 
