@@ -112,14 +112,14 @@ def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
         steady_within=options.steady_within,
         **planned(options, site),
     )
-    if not lock.take_over(host, mine, {**mine, "run": str(run.path)}):
-        raise RehearsalError("the lock was taken over while the drill began, by a playbook that was told to")
     say(f"{options.title}   run {run.name}")
     try:
+        if not lock.take_over(host, mine, {**mine, "run": str(run.path)}):
+            raise RehearsalError("the lock was taken over while the drill began, by a playbook that was told to")
         rehearsal.start_sampler(SAMPLER_LEASE_SECONDS)
         rehearsal.ask_settings(options.settings_script)
     except (RehearsalError, HostError) as error:
-        rehearsal.note("preflight", checks=[plan.PlanCheck("sampler", False, str(error)).as_dict()])
+        rehearsal.note("preflight", checks=[plan.PlanCheck("begin", False, str(error)).as_dict()])
     return rehearsal
 
 

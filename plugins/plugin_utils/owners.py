@@ -54,7 +54,7 @@ _RULES: tuple[tuple[str, str, frozenset[str], tuple[str, ...], str], ...] = (
     (
         "flink",
         "first record",
-        frozenset(),
+        frozenset({"killed", "paused", "cut"}),
         ("flink execution.checkpointing.interval",),
         "what was processed since the last checkpoint is processed again",
     ),

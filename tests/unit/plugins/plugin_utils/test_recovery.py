@@ -139,3 +139,13 @@ def test_a_milestone_belongs_to_the_service_that_reached_it_last() -> None:
     assert named["ready"].text.startswith("start of the task manager")
     other = [undo("flink-jobmanager", at=1.0), undo("kafka", at=10.0, port=5.0, ready=5.0)]
     assert owners.owners(other, [], {})["port"].text.startswith("start of the broker")
+
+
+def test_a_job_that_was_stopped_in_order_processes_nothing_again() -> None:
+    def named(verb: str) -> bool:
+        gone = [{"receipts": [{"unit": "flink-jobmanager", "verb": verb}]}]
+        return "first record" in owners.owners(
+            [undo(ready=2.0)], gone, {"flink execution.checkpointing.interval": "2s"}
+        )
+
+    assert (named("stopped"), named("killed")) == (False, True)

@@ -25,6 +25,7 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
     verdict,
 )
 from ansible_collections.eventlog.drills.plugins.plugin_utils import rehearsal as rehearsing
+from ansible_collections.eventlog.drills.plugins.plugin_utils.lock import Lock
 from ansible_collections.eventlog.drills.plugins.plugin_utils.observing import Phase
 from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError, redacted
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
@@ -552,3 +553,11 @@ def test_a_sampler_that_dies_leaves_a_verdict(stage: Stage, monkeypatch: pytest.
     found = closing.conclude(rehearsal, stage.path / "runs")
     assert found.outcome.label == "UNKNOWN"
     assert lock_is_free(stage)
+
+
+def test_a_drill_whose_lock_is_taken_while_it_begins_is_refused(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lock, "take_over", lambda *_: False)
+    rehearsal = opening.begin(stage.options(), stage.host, stage.said.append)
+    assert "taken over while the drill began" in opening.refusal(rehearsal)
+    assert closing.conclude(rehearsal, stage.path / "runs").outcome is Outcome.INVALID
+    assert verdict.read(rehearsal.run.path)["outcome"] == "INVALID"
