@@ -19,9 +19,13 @@ from ansible_collections.eventlog.drills.plugins.plugin_utils import (
     report,
     usage,
 )
-from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, say
+from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, failure, say
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
-from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import (
+    Rehearsal,
+    RehearsalError,
+    SilentSamplerError,
+)
 from ansible_collections.eventlog.drills.plugins.plugin_utils.verdict import Outcome
 
 ARGUMENTS: dict[str, Any] = {
@@ -136,7 +140,7 @@ class ActionModule(DrillAction):
         try:
             return {**result, **steps[args["step"]](args, task_vars or {})}
         except (RehearsalError, JournalError) as error:
-            return {**result, "failed": True, "msg": str(error)}
+            return {**result, **failure(error)}
 
     def _planned(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """In check mode: say what the step would do, and touch nothing."""
@@ -296,7 +300,8 @@ class ActionModule(DrillAction):
         rehearsal = self.rehearsal(task_vars)
         if not failed.get("receipts_refuted"):
             lines = str(failed.get("msg") or failed.get("stderr") or "no message").strip().splitlines()
-            rehearsal.note("trouble", task=args["task"], message=lines[0], evidence=lines)
+            blind = bool(failed.get("blind"))
+            rehearsal.note("trouble", task=args["task"], message=lines[0], evidence=lines, blind=blind)
         return {"changed": False}
 
     def _settle(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
@@ -324,7 +329,8 @@ class ActionModule(DrillAction):
         try:
             wait()
         except RehearsalError as error:
-            rehearsal.note("trouble", task="settle", message=str(error))
+            blind = isinstance(error, SilentSamplerError)
+            rehearsal.note("trouble", task="settle", message=str(error), blind=blind)
 
     def _disk(self, args: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         """Measure what the stores hold on disk, at the begin and again at the end."""

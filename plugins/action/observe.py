@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, say
+from ansible_collections.eventlog.drills.plugins.plugin_utils.drill_action import DrillAction, failure, say
 from ansible_collections.eventlog.drills.plugins.plugin_utils.journal import JournalError
 from ansible_collections.eventlog.drills.plugins.plugin_utils.observing import CONDITIONS, Phase, observe
 from ansible_collections.eventlog.drills.plugins.plugin_utils.planning import phase_line
@@ -42,7 +42,7 @@ class ActionModule(DrillAction):
             rehearsal = self.rehearsal(task_vars or {})
             return {**result, "changed": False, **observe(rehearsal, phase_of(args))}
         except (RehearsalError, JournalError) as error:
-            return {**result, "failed": True, "msg": str(error)}
+            return {**result, **failure(error)}
 
 
 def phase_of(args: dict[str, Any]) -> Phase:

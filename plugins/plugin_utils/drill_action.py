@@ -9,7 +9,11 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.eventlog.drills.plugins.plugin_utils.host import Host
-from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import Rehearsal, RehearsalError
+from ansible_collections.eventlog.drills.plugins.plugin_utils.rehearsal import (
+    Rehearsal,
+    RehearsalError,
+    SilentSamplerError,
+)
 
 _display = Display()
 
@@ -20,6 +24,11 @@ def say(text: str) -> None:
         _display.display(text.removesuffix("\n"), newline=text.endswith("\n"))
     else:
         _display.display(text)
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """The result of a task that failed; ``blind`` when it says nothing about the pipeline."""
+    return {"failed": True, "msg": str(error), "blind": isinstance(error, SilentSamplerError)}
 
 
 class DrillAction(ActionBase):

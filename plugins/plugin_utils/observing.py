@@ -165,6 +165,7 @@ def _recovered(
         phase=phase.name,
         **{**found.as_dict(), "budget": phase.within, "waited": end - began - found.ordered, "reason": reason},
         flush=flush,
+        unseen=max(0.0, time.time() - _seen_until(rehearsal)),
         catch_up_rate=recovery.catch_up_rate(rehearsal.samples, began),
     )
     display.finish(live.line(phase.name, recovery_text(record)))

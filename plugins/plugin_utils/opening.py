@@ -114,13 +114,18 @@ def begin(options: Opening, host: Host, say: Say) -> Rehearsal:
     )
     say(f"{options.title}   run {run.name}")
     try:
-        if not lock.take_over(host, mine, {**mine, "run": str(run.path)}):
-            raise RehearsalError("the lock was taken over while the drill began, by a playbook that was told to")
+        _sign(lock, host, mine, run)
         rehearsal.start_sampler(SAMPLER_LEASE_SECONDS)
         rehearsal.ask_settings(options.settings_script)
     except (RehearsalError, HostError) as error:
         rehearsal.note("preflight", checks=[plan.PlanCheck("begin", False, str(error)).as_dict()])
     return rehearsal
+
+
+def _sign(lock: Lock, host: Host, mine: Holder, run: journal.Run) -> None:
+    """Write into the lock which run holds it."""
+    if not lock.take_over(host, mine, {**mine, "run": str(run.path)}):
+        raise RehearsalError("the lock was taken over while the drill began, by a playbook that was told to")
 
 
 def find_steady(rehearsal: Rehearsal) -> None:

@@ -35,6 +35,10 @@ class RehearsalError(Exception):
     """The drill cannot go on; one line saying what is wrong, where, and what to do."""
 
 
+class SilentSamplerError(RehearsalError):
+    """Nothing can be seen any more, which says nothing about the pipeline."""
+
+
 @dataclass(frozen=True)
 class State:
     """What a later task must know of the running drill; kept in the run's folder, rewritten as a whole."""
@@ -223,7 +227,7 @@ class Rehearsal:
 
         :param each: called after every fetch, to show how far things are.
         :returns: what ``done`` said last.
-        :raises RehearsalError: the sampler has gone silent.
+        :raises SilentSamplerError: the sampler has gone silent.
         """
         heard = due = time.time()
         while True:
@@ -235,7 +239,7 @@ class Rehearsal:
             if fresh:
                 heard, due = time.time(), float(fresh[-1]["time"]) + self.state.interval
             elif time.time() - heard > SAMPLER_SILENCE_SECONDS:
-                raise RehearsalError(self._silence())
+                raise SilentSamplerError(self._silence())
             finished = done()
             if finished or time.time() >= until:
                 return finished

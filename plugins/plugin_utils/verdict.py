@@ -102,6 +102,8 @@ def judge(records: Sequence[Mapping[str, Any]]) -> Verdict:
     return Verdict(Outcome.PASS, _pass_reason(records), [text for _, text in findings])
 
 
+#: Without a sample for so long it is not known whether a pipeline has recovered.
+UNSEEN_SECONDS = 5.0
 #: Marks findings that are losses: they make a FAIL and rank above a fault that did not bite.
 _LOSS = "loss"
 #: Marks what should be known and decides nothing; a PASS stays one.
@@ -188,11 +190,15 @@ def _from_observation(record: Mapping[str, Any]) -> list[_Finding]:
 
 
 def _from_trouble(record: Mapping[str, Any]) -> list[_Finding]:
-    return [(Outcome.FAIL, f"task '{record.get('task')}' failed: {record.get('message')}")]
+    # Without its eyes the drill knows nothing, neither good nor bad.
+    outcome = Outcome.UNKNOWN if record.get("blind") else Outcome.FAIL
+    return [(outcome, f"task '{record.get('task')}' failed: {record.get('message')}")]
 
 
 def _from_recovery(record: Mapping[str, Any]) -> list[_Finding]:
     budget = record.get("budget")
+    if record.get("drained") is None and float(record.get("unseen") or 0.0) > UNSEEN_SECONDS:
+        return [(Outcome.UNKNOWN, f"the recovery was not seen: no sample for {record['unseen']:.0f} s")]
     if record.get("drained") is None:
         return [(Outcome.FAIL, f"not recovered within {record.get('waited', 0):.0f} s: {record.get('reason')}")]
     total = float(record.get("total") or 0.0)

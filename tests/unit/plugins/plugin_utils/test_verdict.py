@@ -200,3 +200,14 @@ def test_every_sentence_is_one_line() -> None:
             "task 'Start kafka' failed: port 9092 is used by pid 7 (python -c 'import time  [2Jtime.sleep(9)')",
         ],
     )
+
+
+def test_a_drill_that_went_blind_blames_nobody() -> None:
+    blind = {"kind": "trouble", "task": "Watch the recovery", "message": "the sampler is silent", "blind": True}
+    unseen = {"kind": "recovery", "drained": None, "waited": 61.0, "reason": "kafka cannot be read", "unseen": 61.0}
+    found = verdict.judge([blind, unseen])
+    assert found.outcome is Outcome.UNKNOWN
+    assert found.reason == "task 'Watch the recovery' failed: the sampler is silent"
+    assert "the recovery was not seen: no sample for 61 s" in found.findings
+    assert verdict.judge([{**blind, "blind": False}]).outcome is Outcome.FAIL
+    assert verdict.judge([{**unseen, "unseen": 0.4}]).outcome is Outcome.FAIL
