@@ -29,7 +29,8 @@ def plant(rehearsal: Rehearsal, script: str) -> int:
     :param script: the text of the planting program.
     :raises RehearsalError: it could not be done.
     """
-    planted = _run(rehearsal, script, "plant", rehearsal.state.config)
+    window = journal.last(rehearsal.records, "window") or {}
+    planted = _run(rehearsal, script, "plant", rehearsal.state.config, str(window.get("generated", 0)))
     rehearsal.note("note", text=f"{len(planted)} records planted that cannot become rows", planted=planted)
     rehearsal.say(
         live.line("poison", f"{len(planted)} records planted: {', '.join(record['name'] for record in planted)}")
@@ -82,4 +83,5 @@ def judge(record: journal.Record, place: journal.Record) -> Check:
         return Check(record["name"], expected, f"no dead letter in the {missing}", False, at)
     if not str(letter).startswith(record["reason"]):
         return Check(record["name"], expected, "refused for another reason", False, f"{letter}; {at}")
-    return Check(record["name"], expected, "refused", letter == row, f"{letter}; {at}")
+    beside = f", in a batch with {place['beside']} good rows" if place.get("beside") else ""
+    return Check(record["name"], expected, "refused", letter == row, f"{letter}; {at}{beside}")

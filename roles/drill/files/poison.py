@@ -1,7 +1,9 @@
 """Plant records that cannot become rows among the good ones, and look where they ended up.
 
-    python poison.py plant CONFIG             prints what was planted: [{"name", "partition", "offset", "reason"}, …]
-    python poison.py find CONFIG '[…]'        prints where each of these is: [{"letter": reason or null, "row": …}, …]
+    python poison.py plant CONFIG SEQ         SEQ is the last event before the drill's window; prints what was planted:
+                                              [{"name", "partition", "offset", "reason"}, …]
+    python poison.py find CONFIG '[…]'        prints where each of these is: [{"letter": reason or null, "row": …,
+                                              "beside": good rows of the same batch of the sink}, …]
 
 Runs on the pipeline's host with its clients; takes them from PYTHONPATH.
 """
@@ -23,8 +25,11 @@ SOURCE = "poison"
 #: Larger than the job takes (largest_record_bytes, 4 MiB) and smaller than what the topic does.
 OVERSIZED_BYTES = 5 * 1024 * 1024
 #: Smaller than what the job takes and larger than Cassandra's max_mutation_size: an event like any other until the
-#: database refuses its row, which stands in a batch with good ones.
+#: database refuses its row.
 UNWRITABLE_BYTES = 3_500_000
+UNWRITABLE = "row that only Cassandra refuses"
+#: Further copies of events of the topic on either side of it, so that its row stands in a batch with good ones.
+COMPANIONS = 4
 SECONDS = 20.0
 
 
@@ -60,7 +65,7 @@ RECORDS: tuple[tuple[str, bytes | None, str], ...] = (
     ("lone surrogate", event(message="\ud800"), "message: lone surrogate"),
     ("event time of another form", event(event_time="17.05.2024 08:00"), "event_time: not of the form"),
     ("event time before 1970", event(event_time="1924-05-17T08:00:00.000Z"), "event_time: before 1970"),
-    ("row that only Cassandra refuses", event(message="x" * UNWRITABLE_BYTES), "Cassandra refuses it"),
+    (UNWRITABLE, event(message="x" * UNWRITABLE_BYTES), "Cassandra refuses it"),
     (
         "oversized",
         event(message="x" * OVERSIZED_BYTES),
@@ -74,10 +79,14 @@ def client(config: Config) -> dict[str, Any]:
     return {"bootstrap.servers": config.kafka.bootstrap_servers, **config.kafka.client}
 
 
-def plant(config: Config) -> list[dict[str, Any]]:
-    """Send every record, spread over the partitions. Raises RuntimeError when one is not acknowledged."""
+def plant(config: Config, after: int) -> list[dict[str, Any]]:
+    """Send every record, spread over the partitions, one of them among further copies of events made after ``after``.
+
+    Raises RuntimeError when one is not acknowledged.
+    """
     partitions = sorted(KafkaHop(config, SECONDS).read().partitions)
     planted: list[dict[str, Any]] = []
+    home, companions = newest(config, after)
     producer = Producer({**client(config), "acks": "all", "message.max.bytes": 2 * OVERSIZED_BYTES})
     for number, (name, value, reason) in enumerate(RECORDS):
 
@@ -86,13 +95,47 @@ def plant(config: Config) -> list[dict[str, Any]]:
                 place = {"partition": message.partition(), "offset": message.offset()}
                 planted.append({"name": name, "reason": reason, **place})
 
-        producer.produce(
-            config.kafka.topic, value, partition=partitions[number % len(partitions)], on_delivery=delivered
-        )
+        beside = companions if name == UNWRITABLE else []
+        partition = home if beside else partitions[number % len(partitions)]
+        for companion in beside:
+            producer.produce(config.kafka.topic, companion, partition=partition)
+        producer.produce(config.kafka.topic, value, partition=partition, on_delivery=delivered)
+        for companion in beside:
+            producer.produce(config.kafka.topic, companion, partition=partition)
     producer.flush(SECONDS)
     if len(planted) != len(RECORDS):
         raise RuntimeError(f"{len(RECORDS) - len(planted)} of {len(RECORDS)} records were not acknowledged by Kafka")
     return planted
+
+
+def newest(config: Config, after: int) -> tuple[int, list[bytes]]:
+    """A partition and its last good events, COMPANIONS at most, all of them made after the event ``after``.
+
+    A further copy of an older one would be none of the drill's window, and unaccounted for in it.
+    """
+    consumer = Consumer({**client(config), "group.id": "eventlog-poison", "enable.auto.commit": False})
+    until = time.monotonic() + SECONDS
+    try:
+        while time.monotonic() < until:
+            for partition, end in KafkaHop(config, SECONDS).read().partitions.items():
+                begin = max(0, end - COMPANIONS)
+                consumer.assign([TopicPartition(config.kafka.topic, partition, begin)])
+                messages = consumer.consume(end - begin, timeout=1.0) if end > begin else []
+                found = [
+                    message.value() for message in messages if not message.error() and made(message.value(), after)
+                ]
+                if found:
+                    return partition, found
+        raise RuntimeError(f"no event after {after} is in the topic")
+    finally:
+        consumer.close()
+
+
+def made(value: bytes | None, after: int) -> bool:
+    """Whether this is a later event of the producer, in its own encoding, which nothing planted has."""
+    if not value or not value.startswith(b'{"source":"') or value.startswith(f'{{"source":"{SOURCE}"'.encode()):
+        return False
+    return int(json.loads(value)["seq"]) > after
 
 
 def find(config: Config, planted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -106,7 +149,12 @@ def find(config: Config, planted: Sequence[Mapping[str, Any]]) -> list[dict[str,
         for record in planted:
             place = (int(record["partition"]), int(record["offset"]))
             row = session.execute(statement, (topic_id, *place)).one()
-            found.append({"letter": letters.get(place), "row": row[0] if row else None})
+            found.append({"letter": letters.get(place), "row": row[0] if row else None, "beside": 0})
+        for batch in session.execute("SELECT topic_id, partition, first_offset, last_offset, rows FROM ingest_log"):
+            for record, where in zip(planted, found, strict=True):
+                inside = batch.first_offset <= int(record["offset"]) <= batch.last_offset
+                if batch.topic_id == topic_id and batch.partition == int(record["partition"]) and inside:
+                    where["beside"] = max(where["beside"], batch.rows)
         return found
     finally:
         session.cluster.shutdown()
@@ -144,7 +192,7 @@ def main() -> int:
     """Entry point; the text of an error goes to standard error, with exit status 1."""
     config = load(sys.argv[2])
     try:
-        result = plant(config) if sys.argv[1] == "plant" else find(config, json.loads(sys.argv[3]))
+        result = plant(config, int(sys.argv[3])) if sys.argv[1] == "plant" else find(config, json.loads(sys.argv[3]))
     except Exception as error:  # whatever it is, the drill shows its text
         print(f"poison: {error}", file=sys.stderr)
         return 1
